@@ -1,0 +1,94 @@
+# One command from a fresh clone to a running program: each target makes its own environment.
+#
+# uv is used where it is found (NO_UV=1 says no), otherwise venv and pip. Both install exactly the versions in
+# requirements/*.txt, checked by hash. A target that finds its requirements installed installs nothing.
+#
+#   make test PYTHON=python3.13 VENV=.venv-3.13 ARGS="-k hedge -x"
+
+PYTHON ?=
+VENV   ?= .venv
+ARGS   ?=
+NO_UV  ?=
+
+BIN := $(VENV)/bin
+UV  := $(if $(NO_UV),,$(shell uv --version >/dev/null 2>&1 && echo uv))
+
+ifdef UV
+  MAKE_VENV = uv venv --quiet --clear $(if $(PYTHON),--python '$(PYTHON)') '$(VENV)'
+  INSTALL   = uv pip install --quiet --python '$(BIN)/python'
+else
+  MAKE_VENV = $(or $(PYTHON),python3) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")' \
+	&& $(or $(PYTHON),python3) -m venv --clear '$(VENV)'
+  INSTALL   = '$(BIN)/python' -m pip install --quiet --disable-pip-version-check
+endif
+
+# Benchmarks that are programs of their own; test_*.py and bench_*.py are pytest's.
+BENCH_SCRIPTS := $(sort $(filter-out benchmarks/test_% benchmarks/bench_% benchmarks/conftest.py benchmarks/_%,\
+	$(wildcard benchmarks/*.py)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types bench soak lock clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.have-run ## show what each lever saves; needs no key and no network
+	'$(BIN)/python' -m fastclient demo $(ARGS)
+
+test: $(VENV)/.have-test ## run the tests, e.g. ARGS="-k hedge -x"
+	'$(BIN)/python' -m pytest $(ARGS)
+
+lint: $(VENV)/.have-lint ## check style and formatting
+	'$(BIN)/ruff' check .
+	'$(BIN)/ruff' format --check .
+
+format: $(VENV)/.have-lint ## repair what lint can repair
+	'$(BIN)/ruff' check --fix .
+	'$(BIN)/ruff' format .
+
+types: $(VENV)/.have-test $(VENV)/.have-types ## check types with mypy --strict and pyright
+	'$(BIN)/mypy'
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 '$(BIN)/pyright' --pythonpath '$(BIN)/python'
+
+bench: $(VENV)/.have-test $(VENV)/.have-bench ## run the benchmarks
+	'$(BIN)/python' -m pytest benchmarks --benchmark-only -p no:randomly --timeout=900 $(ARGS)
+	@set -e; for script in $(BENCH_SCRIPTS); do echo "== $$script"; '$(BIN)/python' "$$script"; done
+
+soak: $(VENV)/.have-test ## run the long tests (hours)
+	FASTCLIENT_SOAK=1 '$(BIN)/python' -m pytest -m soak --timeout=0 $(ARGS)
+
+# The resolver's own lock file names where each file was downloaded; what is exported from it holds versions and
+# hashes only, and so serves any index. Releases younger than a week are not taken.
+lock: ## resolve all dependencies afresh into requirements/*.txt (needs uv)
+	uv lock --upgrade --exclude-newer '7 days'
+	@set -e; write() { name=$$1; shift; uv export --quiet --frozen --no-emit-project --no-annotate --no-header \
+		--format requirements.txt "$$@" --output-file requirements/$$name.txt >/dev/null; }; \
+	write run --no-dev --extra cli --group build; \
+	write test --no-dev --extra all --group test; \
+	write lint --only-group lint; \
+	write types --only-group types; \
+	write bench --only-group bench
+
+clean: ## remove environments, caches and build results
+	rm -rf '$(VENV)' .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+$(VENV)/.have-venv:
+	$(MAKE_VENV)
+	@touch '$@'
+
+$(VENV)/.have-run: requirements/run.txt pyproject.toml $(VENV)/.have-venv
+	$(INSTALL) --require-hashes -r requirements/run.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch '$@'
+
+$(VENV)/.have-test: requirements/test.txt $(VENV)/.have-run
+	$(INSTALL) --require-hashes -r requirements/test.txt
+	@touch '$@'
+
+$(VENV)/.have-lint $(VENV)/.have-types $(VENV)/.have-bench: $(VENV)/.have-%: requirements/%.txt $(VENV)/.have-venv
+	$(INSTALL) --require-hashes -r requirements/$*.txt
+	@touch '$@'

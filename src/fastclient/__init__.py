@@ -1,0 +1,108 @@
+"""fastclient makes an app's LLM calls fast, and shows where each call's time goes.
+
+    import fastclient as fc
+
+    with fc.Client("openai:gpt-5-mini") as client:
+        print(client.chat("Name one prime.").text)
+
+The clients load on first use, so importing this package loads no HTTP library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fastclient._version import __version__
+from fastclient.config import Hedge, Limits, Policy, Price, Prompt, Retry, Target, Timeouts
+from fastclient.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ConfigError,
+    ConnectFailed,
+    ConnectTimeout,
+    DeadlineExceeded,
+    FastClientError,
+    FirstTokenTimeout,
+    LocalUnavailable,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    PromptTooLong,
+    ProviderError,
+    QueueTimeout,
+    RateLimited,
+    ServerFailed,
+    StreamCut,
+    StreamStalled,
+    TransportError,
+)
+from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from fastclient.blocking import Client as Client
+    from fastclient.blocking import ReplyStream as ReplyStream
+    from fastclient.client import AsyncClient as AsyncClient
+    from fastclient.client import AsyncReplyStream as AsyncReplyStream
+
+_LAZY = {
+    "AsyncClient": "fastclient.client",
+    "AsyncReplyStream": "fastclient.client",
+    "Client": "fastclient.blocking",
+    "ReplyStream": "fastclient.blocking",
+}
+
+__all__ = [
+    "AsyncClient",
+    "AsyncReplyStream",
+    "Attempt",
+    "AuthenticationFailed",
+    "BadRequest",
+    "CacheInfo",
+    "Chunk",
+    "Client",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectTimeout",
+    "DeadlineExceeded",
+    "FastClientError",
+    "FirstTokenTimeout",
+    "Hedge",
+    "Limits",
+    "LocalUnavailable",
+    "NotFound",
+    "Overloaded",
+    "PermissionDenied",
+    "Policy",
+    "Price",
+    "Prompt",
+    "PromptTooLong",
+    "ProviderError",
+    "QueueTimeout",
+    "RateLimited",
+    "Reply",
+    "ReplyStream",
+    "Retry",
+    "ServerFailed",
+    "StreamCut",
+    "StreamStalled",
+    "Target",
+    "Timeouts",
+    "Timings",
+    "ToolCall",
+    "TransportError",
+    "Usage",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastclient' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,159 @@
+"""The blocking door: `Client`, for plain threads. The asynchronous code, driven on the caller's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
+
+from fastclient.config import Policy, Target
+from fastclient.core import Core, Reading
+from fastclient.engine.seam import drive, engine
+from fastclient.types import Chunk, Messages, Reply
+from fastclient.wire.port import Wire
+
+if TYPE_CHECKING:
+    from fastclient.observe.stats import Stats
+    from fastclient.request import Options
+    from fastclient.warm import Warmed
+
+__all__ = ["Client", "ReplyStream"]
+
+_T = TypeVar("_T")
+
+
+class Client:
+    """Makes calls to one target, from any thread.
+
+    Takes what `AsyncClient` takes and does what it does, without `await`. All clients of a process share one background
+    event loop; one client may be used by many threads at once. Ctrl-C stops the call at the server. After a fork it
+    works in the child too, with connections of its own.
+    """
+
+    def __init__(
+        self,
+        target: Target | str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        policy: Policy | None = None,
+        wire: Wire | str = "httpx2",
+        headers: Mapping[str, str] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        self._core = Core(
+            target,
+            base_url=base_url,
+            api_key=api_key,
+            policy=Policy() if policy is None else policy,
+            wire=wire,
+            headers=headers,
+            allow_http=allow_http,
+            blocking=True,
+        )
+        self._owner = True
+
+    def chat(self, messages: Messages, **options: Unpack[Options]) -> Reply:
+        """Ask, and return the whole answer. See `AsyncClient.chat`."""
+        return drive(self._core.chat(self._core.ask(messages, options)))
+
+    def stream(self, messages: Messages, **options: Unpack[Options]) -> ReplyStream:
+        """Ask, and return the answer as it comes. See `AsyncClient.stream`."""
+        return ReplyStream(Reading(self._core, self._core.ask(messages, options)))
+
+    def warm(self) -> Warmed:
+        """Open a connection now, so that the next call does not have to. Reports what it did; never raises."""
+        return engine().run(self._core.warm)
+
+    def with_(self, *, policy: Policy) -> Self:
+        """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""
+        copy = object.__new__(type(self))
+        copy._core = self._core.with_policy(policy)
+        copy._owner = False
+        return copy
+
+    def stats(self) -> Stats:
+        """Counts and percentiles of the calls so far."""
+        return self._core.stats()
+
+    def close(self) -> None:
+        """Close every connection. Calls after this raise ConfigError."""
+        self._core.closed = True
+        if self._owner:
+            engine().run(self._core.aclose)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._core.target.name!r})"
+
+
+class ReplyStream:
+    """An answer under way. Use it with `with`; or iterate it directly, and leaving the loop closes it.
+
+    Iterating gives chunks, `text` gives the pieces of text, and `reply()` reads what is left and returns the whole.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._entered = False
+
+    @property
+    def text(self) -> Iterator[str]:
+        """The pieces of text, without anything else."""
+        return _Pieces(self, lambda chunk: chunk.text)
+
+    def reply(self) -> Reply:
+        """Read what is left, and return the whole answer."""
+        return drive(self._reading.reply())
+
+    def close(self) -> None:
+        """Close the answer; the server stops if it was still writing."""
+        drive(self._reading.aclose())
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return _Pieces(self, lambda chunk: chunk)
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        drive(self._reading.open())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _dropped(self) -> None:
+        if self._reading.dropped():
+            self.close()
+
+    def __del__(self) -> None:
+        self._dropped()
+
+
+class _Pieces(Iterator[_T], Generic[_T]):
+    """One loop over a stream. Dropping it ends the stream, unless a `with` block holds it."""
+
+    def __init__(self, stream: ReplyStream, pick: Callable[[Chunk], _T]) -> None:
+        self._stream = stream
+        self._pick = pick
+
+    def __next__(self) -> _T:
+        reading = self._stream._reading
+        while True:
+            while not reading.buffer:
+                if not drive(reading.fill()):
+                    raise StopIteration
+            if piece := self._pick(reading.buffer.popleft()):
+                return piece
+
+    def __del__(self) -> None:
+        if not self._stream._entered:
+            self._stream._dropped()

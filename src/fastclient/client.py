@@ -1,0 +1,179 @@
+"""The asynchronous door: `AsyncClient`, for asyncio and trio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
+
+from fastclient.config import Policy, Target
+from fastclient.core import Core, Reading
+from fastclient.engine.detached import spawner
+from fastclient.types import Chunk, Messages, Reply
+from fastclient.wire.port import Wire
+
+if TYPE_CHECKING:
+    from fastclient.observe.stats import Stats
+    from fastclient.request import Options
+    from fastclient.warm import Warmed
+
+__all__ = ["AsyncClient", "AsyncReplyStream"]
+
+_T = TypeVar("_T")
+
+
+class AsyncClient:
+    """Makes calls to one target, from asyncio or trio.
+
+    Args:
+        target: `"provider:model"` or a `Target`.
+        base_url: another server that speaks the provider's format; https, or loopback.
+        api_key: the key; by default the provider's environment variable. Not needed on loopback.
+        policy: which levers to use.
+        wire: `"httpx2"` (default), `"httpx"`, or any object with `send` and `aclose` (see `fastclient.wire.port`).
+        headers: sent with every request, treated as secrets.
+        allow_http: permit a plain-http `base_url` off this machine.
+
+    Raises ConfigError for whatever cannot work. One client may be used by any number of tasks at once, and in several
+    event loops one after the other; it keeps a pool of connections for each. Making one costs some microseconds.
+    """
+
+    def __init__(
+        self,
+        target: Target | str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        policy: Policy | None = None,
+        wire: Wire | str = "httpx2",
+        headers: Mapping[str, str] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        self._core = Core(
+            target,
+            base_url=base_url,
+            api_key=api_key,
+            policy=Policy() if policy is None else policy,
+            wire=wire,
+            headers=headers,
+            allow_http=allow_http,
+            blocking=False,
+        )
+        self._owner = True
+
+    async def chat(self, messages: Messages, **options: Unpack[Options]) -> Reply:
+        """Ask, and return the whole answer.
+
+        `messages` is a string or a list of OpenAI-style message dicts; for options see `Options`. Raises the classes of
+        `fastclient.errors`.
+        """
+        return await self._core.chat(self._core.ask(messages, options))
+
+    def stream(self, messages: Messages, **options: Unpack[Options]) -> AsyncReplyStream:
+        """Ask, and return the answer as it comes. Words are checked now; the call starts on entry or first use."""
+        return AsyncReplyStream(Reading(self._core, self._core.ask(messages, options)))
+
+    async def warm(self) -> Warmed:
+        """Open a connection now, so that the next call does not have to. Reports what it did; never raises."""
+        return await self._core.warm()
+
+    def with_(self, *, policy: Policy) -> Self:
+        """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""
+        copy = object.__new__(type(self))
+        copy._core = self._core.with_policy(policy)
+        copy._owner = False
+        return copy
+
+    def stats(self) -> Stats:
+        """Counts and percentiles of the calls so far."""
+        return self._core.stats()
+
+    async def aclose(self) -> None:
+        """Close every connection. Calls after this raise ConfigError."""
+        self._core.closed = True
+        if self._owner:
+            await self._core.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._core.target.name!r})"
+
+
+class AsyncReplyStream:
+    """An answer under way. Use it with `async with`; or iterate it directly, and leaving the loop closes it.
+
+    Iterating gives chunks, `text` gives the pieces of text, and `reply()` reads what is left and returns the whole.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._entered = False
+        self._spawn: Callable[..., None] | None = None
+
+    async def _open(self) -> None:
+        if self._spawn is None:
+            self._spawn = spawner()
+        await self._reading.open()
+
+    @property
+    def text(self) -> AsyncIterator[str]:
+        """The pieces of text, without anything else."""
+        return _AsyncPieces(self, lambda chunk: chunk.text)
+
+    async def reply(self) -> Reply:
+        """Read what is left, and return the whole answer."""
+        await self._open()
+        return await self._reading.reply()
+
+    async def aclose(self) -> None:
+        """Close the answer; the server stops if it was still writing."""
+        await self._reading.aclose()
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return _AsyncPieces(self, lambda chunk: chunk)
+
+    async def __aenter__(self) -> Self:
+        self._entered = True
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _dropped(self) -> None:
+        if self._spawn is not None and self._reading.dropped():
+            self._spawn(self._reading.aclose)
+
+    def __del__(self) -> None:
+        self._dropped()
+
+
+class _AsyncPieces(AsyncIterator[_T], Generic[_T]):
+    """One loop over a stream. Dropping it ends the stream, unless an `async with` block holds it."""
+
+    def __init__(self, stream: AsyncReplyStream, pick: Callable[[Chunk], _T]) -> None:
+        self._stream = stream
+        self._pick = pick
+
+    async def __anext__(self) -> _T:
+        reading = self._stream._reading
+        while True:
+            while not reading.buffer:
+                await self._stream._open()
+                if not await reading.fill():
+                    raise StopAsyncIteration
+            if piece := self._pick(reading.buffer.popleft()):
+                return piece
+
+    def __del__(self) -> None:
+        if not self._stream._entered:
+            self._stream._dropped()

@@ -1,0 +1,1 @@
+"""The way of one call: layers around an attempt, and the seam to blocking callers."""

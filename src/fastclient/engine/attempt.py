@@ -1,0 +1,231 @@
+"""The innermost handler: send one request to one target, and read its answer under two watchdogs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+from fastclient.config import Target, Timeouts
+from fastclient.engine.stack import Handler
+from fastclient.engine.stream import Stream
+from fastclient.engine.watchdog import Watchdog
+from fastclient.errors import DeadlineExceeded, FastClientError, ProviderError, StreamCut
+from fastclient.observe.timing import AttemptRecord
+from fastclient.providers.decoder import Decoder
+from fastclient.providers.dialect import find
+from fastclient.providers.refusal import Scrub, refusal, request_id, scrubber
+from fastclient.types import Call, Chunk
+from fastclient.wire.port import Wire, WireResponse
+
+__all__ = ["attempt"]
+
+_MAX_RESPONSE = 64 * 2**20  # bytes of one answer
+_MAX_ERROR = 64 * 2**10  # bytes kept of an error body
+_ERROR_PATIENCE = 2.0  # seconds an error body may take
+_DRAIN_PATIENCE = 0.05  # seconds the end of the body may take behind the terminal event
+
+
+def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
+    """A handler that tries the call's target once. It returns when the first content is in hand."""
+
+    async def attempt(call: Call) -> Stream:
+        target, request = call.target, call.request
+        dialect = find(target.provider)
+        outgoing = dialect.write(request, target)
+        reader = dialect.reader(request, target)
+        record = call.record.attempt(call.role, target.name)
+        watchdog = Watchdog(timeouts, start=record.marks.started, deadline=call.deadline, thinking=reader.thinking)
+        response: WireResponse | None = None
+        try:
+            with anyio.CancelScope(deadline=watchdog.limit(record.marks.started)):
+                response = await wire.send(outgoing, timeouts, record.marks)
+            if response is None:
+                raise watchdog.error(record.marks.phase)
+            record.request_id = request_id(response.headers)
+            watchdog.answered()
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if not 200 <= response.status < 300 or kind == "text/html":
+                raise await _refusal(response, target, kind, scrubber(target, request))
+            stream = AttemptStream(response, Decoder(reader, whole=kind == "application/json"), watchdog, record)
+            await stream.open()
+            return stream
+        except BaseException as error:
+            _note_failure(record, error)
+            if response is not None:
+                await response.aclose()
+            raise
+
+    return attempt
+
+
+class AttemptStream(Stream):
+    """The answer of one attempt, straight from the wire."""
+
+    __slots__ = (
+        "_ahead",
+        "_closed",
+        "_decoder",
+        "_ended",
+        "_failure",
+        "_record",
+        "_response",
+        "_size",
+        "_texts",
+        "_watchdog",
+    )
+
+    def __init__(self, response: WireResponse, decoder: Decoder, watchdog: Watchdog, record: AttemptRecord) -> None:
+        self._response = response
+        self._decoder = decoder
+        self._watchdog = watchdog
+        self._record = record
+        self._ahead: list[Chunk] = []  # chunks up to and with the first content
+        self._texts: list[str] = []
+        self._size = 0
+        self._failure: FastClientError | None = None  # to raise once the chunks before it are delivered
+        self._ended = False
+        self._closed = False
+
+    async def open(self) -> None:
+        """Read until the first content, or to the end of an answer that has none."""
+        while self._record.marks.first_content is None and not self._ended:
+            if self._failure is not None:
+                raise self._failure
+            self._ahead += await self._read()
+        if self._failure is not None and self._record.marks.first_content is None:
+            raise self._failure
+
+    async def pull(self) -> Sequence[Chunk]:
+        try:
+            if self._ahead:
+                ahead, self._ahead = self._ahead, []
+                return ahead
+            while not self._closed:
+                if self._failure is not None:
+                    raise self._failure
+                if self._ended:
+                    break
+                batch = await self._read()
+                if batch:
+                    return batch
+        except BaseException as error:
+            if not (self._closed and isinstance(error, StreamCut)):
+                _note_failure(self._record, error)
+                await self._close()
+                raise
+        await self.aclose()
+        return ()
+
+    async def aclose(self) -> None:
+        if self._ended and not self._closed:
+            await self._drain()
+        await self._close()
+
+    async def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            marks = self._record.marks
+            if marks.ended is None:
+                marks.note("ended")
+            await self._response.aclose()
+
+    async def _read(self) -> list[Chunk]:
+        """One read of the network: the chunks it brought, maybe none."""
+        marks, watchdog, decoder = self._record.marks, self._watchdog, self._decoder
+        began = marks.clock()
+        piece: bytes | None = None
+        try:
+            with anyio.CancelScope(deadline=watchdog.limit(began)):
+                piece = await self._response.read()
+        except StreamCut as error:
+            self._failure = error
+        if piece is None and self._failure is None:
+            self._failure = watchdog.error(marks.phase)
+        chunks: list[Chunk] = []
+        if piece:
+            self._size += len(piece)
+            chunks = decoder.feed(piece)
+            if self._size > _MAX_RESPONSE:
+                self._failure = StreamCut(f"the answer exceeds {_MAX_RESPONSE >> 20} MiB")
+        elif piece is not None:
+            chunks = decoder.finish()
+        self._account(chunks, marks.clock(), began)
+        self._ended = self._ended or decoder.done
+        if decoder.error is not None:
+            self._failure = decoder.error
+        elif self._ended and self._failure is None:
+            self._record.outcome = "won"
+        if self._failure is not None:
+            self._failure = self._with_partial(self._failure)
+        return chunks
+
+    def _account(self, chunks: list[Chunk], now: float, began: float) -> None:
+        """Note what these chunks were and when they came; keep the text for an error that may follow."""
+        record, marks = self._record, self._record.marks
+        content = alive = False
+        for chunk in chunks:
+            if chunk.text or chunk.reasoning or chunk.tool_calls:
+                self._texts.append(chunk.text)
+                record.content_chunks += 1
+                if marks.first_content is None:
+                    marks.first_content = now
+                else:
+                    marks.gaps.append(0.0 if content else now - began)
+                content = True
+            elif chunk.model or chunk.usage or chunk.finish_reason:
+                alive = True
+            if chunk.reported:
+                record.reported.update(chunk.reported)
+        if content:
+            marks.last_content = now
+        record.malformed_events = self._decoder.malformed
+        self._watchdog.heard(now - began, content=content, ping=not (content or alive))
+        self._watchdog.thinking = self._decoder.thinking
+
+    def _with_partial(self, error: FastClientError) -> FastClientError:
+        """The failure as the caller should see it: after content, with what had arrived."""
+        begun = self._record.marks.first_content is not None
+        if begun and isinstance(error, ProviderError):
+            cause = error
+            error = StreamCut(f"the provider broke the answer off: {cause}")
+            error.__cause__ = cause
+        if isinstance(error, (StreamCut, DeadlineExceeded)):
+            error.partial_text, error.tokens = "".join(self._texts), self._record.content_chunks
+        return error
+
+    async def _drain(self) -> None:
+        """Read the last bytes behind the terminal event, so that the connection can be used again."""
+        with anyio.move_on_after(_DRAIN_PATIENCE, shield=True):
+            try:
+                while await self._response.read():
+                    pass
+            except StreamCut:
+                return
+
+
+async def _refusal(response: WireResponse, target: Target, kind: str, scrub: Scrub) -> ProviderError:
+    """The error an answer stands for. Its body may be endless or never come: read some, for a while."""
+    body = bytearray()
+    with anyio.move_on_after(_ERROR_PATIENCE):
+        try:
+            while len(body) < _MAX_ERROR and (piece := await response.read()):
+                body += piece
+        except StreamCut:
+            pass  # what came will do
+    headers: Mapping[str, str] = response.headers
+    hint = None
+    if 300 <= response.status < 400:
+        hint = "a redirect, which is never followed: check base_url"
+    elif kind == "text/html":
+        hint = "an HTML page instead of an answer"
+    return refusal(target.provider, response.status, headers, bytes(body[:_MAX_ERROR]), scrub, hint=hint)
+
+
+def _note_failure(record: AttemptRecord, error: BaseException) -> None:
+    """How the attempt ended, unless that is settled. Cancellation is no Exception on either event loop."""
+    if record.marks.ended is None:
+        record.marks.note("ended")
+    if record.outcome != "won":
+        record.outcome = "failed" if isinstance(error, Exception) else "cancelled"
+        record.error = error if isinstance(error, Exception) else None

@@ -1,0 +1,239 @@
+"""Where a blocking caller meets the one asynchronous engine.
+
+Every layer is written once, as async code. Layers above the seam never wait, so a blocking caller can run them on its
+own thread: `drive` takes one step, and that step is the last. The `seam` layer is where it stops being true: it hands
+the call to an event loop on a background thread and blocks on a queue through which batches of chunks come back.
+
+The engine is asynchronous also for blocking callers because a blocking socket read cannot be cancelled: a call given up
+would go on costing tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar, cast
+
+from fastclient.engine.stack import Handler
+from fastclient.engine.stream import Stream
+from fastclient.errors import ConfigError, FastClientError
+from fastclient.types import Call, Chunk
+
+__all__ = ["Engine", "drive", "engine", "seam"]
+
+_CLOSE = 1.0  # seconds a caller waits for a stream it leaves to be closed at the server
+_T = TypeVar("_T")
+
+
+def drive(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine that never waits for an event loop, and return its result. Costs well under a microsecond."""
+    try:
+        coroutine.send(None)
+    except StopIteration as finished:
+        result: _T = finished.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a layer above the seam waited for an event loop")
+
+
+class Engine:
+    """An event loop on a daemon thread, started once per process and ended at interpreter exit."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="fastclient", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is on the engine's own thread, where waiting for it would never end."""
+        return threading.current_thread() is self._thread
+
+    def start(
+        self,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        on_start: Callable[[asyncio.Task[None]], None] | None = None,
+    ) -> None:
+        """Run `work` as a task on the loop, in the caller's context; `on_start` gets the task, on the loop's thread."""
+        if self._loop.is_closed():
+            raise ConfigError("client: used after its event loop ended with the interpreter")
+        self._loop.call_soon_threadsafe(self._begin, work, on_start, copy_context())
+
+    def _begin(
+        self,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        on_start: Callable[[asyncio.Task[None]], None] | None,
+        context: Context,
+    ) -> None:
+        task = self._loop.create_task(work(), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if on_start is not None:
+            on_start(task)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Run a short coroutine on the loop and block for its result."""
+        outcome: SimpleQueue[tuple[_T | None, BaseException | None]] = SimpleQueue()
+
+        async def answer() -> None:
+            try:
+                outcome.put((await work(), None))
+            except BaseException as error:
+                outcome.put((None, error))
+
+        self.start(answer)
+        result, error = outcome.get()
+        if error is not None:
+            raise error
+        return cast(_T, result)  # without an error there is a result, which may itself be None
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Run a plain function on the loop's thread, soon."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    def stop(self) -> None:
+        """Cancel what runs, and end the thread."""
+        self.call(self._loop.stop)
+        if not self.is_current:
+            self._thread.join(_CLOSE)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                self._loop.run_until_complete(asyncio.wait(self._tasks, timeout=_CLOSE))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()
+
+
+_engines: dict[int, Engine] = {}  # by process: after a fork the parent's entry is kept, untouched, and never used
+_lock = threading.Lock()
+
+
+def engine() -> Engine:
+    """This process's engine."""
+    running = _engines.get(os.getpid())
+    if running is not None:
+        return running
+    with _lock:
+        if os.getpid() not in _engines:
+            _engines[os.getpid()] = Engine()
+        return _engines[os.getpid()]
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # the old one may be held by a thread that is not here
+
+
+def _at_exit() -> None:
+    running = _engines.get(os.getpid())
+    if running is not None:
+        running.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+atexit.register(_at_exit)
+
+
+def seam(handler: Handler) -> Handler:
+    """The layer that lets a blocking thread use an asynchronous handler. Its coroutine blocks and never waits."""
+
+    async def crossing(call: Call) -> Stream:
+        flight = Flight(engine(), handler, call)
+        await flight.open()
+        return flight
+
+    return crossing
+
+
+class Flight(Stream):
+    """A call that runs on the engine while its caller blocks on the other end of a queue."""
+
+    def __init__(self, engine: Engine, handler: Handler, call: Call) -> None:
+        if engine.is_current:
+            raise ConfigError("client: a blocking call from the engine's own thread would wait for itself")
+        self._engine = engine
+        self._handler = handler
+        self._call = call
+        self._inbox: SimpleQueue[Sequence[Chunk] | BaseException] = SimpleQueue()
+        self._ahead: Sequence[Chunk] = ()
+        self._task: asyncio.Task[None] | None = None
+        self._over = False
+        engine.start(self._run, self._started)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    async def _run(self) -> None:
+        """On the engine: open the stream and send its batches across, then an empty one or what went wrong."""
+        last: Sequence[Chunk] | BaseException = ()
+        try:
+            stream = await self._handler(self._call)
+            try:
+                while batch := await stream.pull():
+                    self._inbox.put(batch)
+            finally:
+                await stream.aclose()
+        except BaseException as error:
+            last = error
+            if not isinstance(error, (Exception, asyncio.CancelledError)):
+                raise
+        finally:
+            self._inbox.put(last)
+
+    async def open(self) -> None:
+        self._ahead = self._take()
+
+    async def pull(self) -> Sequence[Chunk]:
+        if self._ahead:
+            ahead, self._ahead = self._ahead, ()
+            return ahead
+        return () if self._over else self._take()
+
+    def _take(self) -> Sequence[Chunk]:
+        """Block for the next batch. An interrupt while waiting stops the call at the server, then goes on up."""
+        try:
+            batch = self._inbox.get()
+        except BaseException:
+            self._leave()
+            raise
+        if isinstance(batch, BaseException):
+            self._over = True
+            if isinstance(batch, asyncio.CancelledError):
+                raise FastClientError("the call was stopped because its engine is shutting down")
+            raise batch
+        self._over = not batch
+        return batch
+
+    async def aclose(self) -> None:
+        if not self._over:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Cancel the call and wait, for a moment, until the server was told."""
+        self._over = True
+        self._engine.call(self._cancel)
+        if self._engine.is_current:  # a finaliser that happens to run there
+            return
+        try:
+            while (last := self._inbox.get(timeout=_CLOSE)) and not isinstance(last, BaseException):
+                pass
+        except Empty:
+            return
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()

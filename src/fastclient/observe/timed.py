@@ -1,0 +1,117 @@
+"""The outermost layer: it sees the whole call, puts the answer together, and tells observers how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fastclient.config import Observer
+from fastclient.engine.answer import Answer
+from fastclient.engine.stack import Handler
+from fastclient.engine.stream import Stream
+from fastclient.errors import FastClientError
+from fastclient.observe.events import CallFinished, emit
+from fastclient.observe.stats import StatsRecorder
+from fastclient.types import CacheInfo, Call, Chunk, Reply
+
+__all__ = ["TimedStream", "timed"]
+
+
+def timed(
+    handler: Handler, observers: tuple[Observer, ...], stats: StatsRecorder
+) -> Callable[[Call], Coroutine[Any, Any, TimedStream]]:
+    """Time each call as its caller sees it. Costs about two clock readings per batch of chunks."""
+
+    async def timing(call: Call) -> TimedStream:
+        stats.started()
+        stream = TimedStream(call, observers, stats)
+        try:
+            stream.inner = await handler(call)
+        except BaseException as error:
+            stream.finish(error)
+            raise
+        call.record.returned = call.record.clock()
+        return stream
+
+    return timing
+
+
+class TimedStream(Stream):
+    """A stream that knows how long its reader waited, how long the reader kept its chunks, and what has come so far."""
+
+    __slots__ = ("_call", "_finished", "_handed", "_observers", "_stats", "answer", "inner")
+
+    def __init__(self, call: Call, observers: tuple[Observer, ...], stats: StatsRecorder) -> None:
+        self._call = call
+        self._observers = observers
+        self._stats = stats
+        self._handed: float | None = None  # when the reader got its last batch
+        self.answer = Answer()
+        self.inner: Stream | None = None
+        self._finished: CallFinished | None = None
+
+    async def pull(self) -> Sequence[Chunk]:
+        record = self._call.record
+        began = record.clock()
+        if self._handed is not None and record.consumer is not None:
+            record.consumer += began - self._handed
+        try:
+            batch = await self.inner.pull() if self.inner is not None else ()
+        except BaseException as error:
+            self.finish(error)
+            raise
+        self._handed = record.clock()
+        record.decode += self._handed - began
+        self.answer.add(batch)
+        return batch
+
+    async def aclose(self) -> None:
+        if self.inner is not None:
+            await self.inner.aclose()
+        self.finish(None)
+
+    def finish(self, error: BaseException | None) -> CallFinished:
+        """The call is over: settle its timings, once, and let everybody know."""
+        if self._finished is not None:
+            return self._finished
+        call, record, answer = self._call, self._call.record, self.answer
+        record.ended = record.clock()
+        timings = record.timings(answer.usage.output_tokens)
+        attempts = tuple(attempt.finished() for attempt in record.attempts)
+        if isinstance(error, FastClientError):
+            error.call_id, error.timings, error.attempts = call.id, timings, attempts
+        cancelled = not any(attempt.outcome == "won" for attempt in attempts) and not isinstance(error, Exception)
+        self._finished = finished = CallFinished(
+            call_id=call.id,
+            target=call.target.name,
+            timings=timings,
+            usage=answer.usage.priced(call.target.price),
+            cache=CacheInfo(),
+            attempts=attempts,
+            finish_reason=answer.finish_reason,
+            error=type(error).__name__ if error is not None else None,
+            metadata=call.request.metadata,
+        )
+        self._stats.finished(finished, cancelled=cancelled)
+        emit(self._observers, finished)
+        return finished
+
+    def reply(self) -> Reply:
+        """The answer as it stands. Call it once the stream is closed."""
+        finished = self.finish(None)
+        winner = self._call.record.winner()
+        return Reply(
+            text=self.answer.text,
+            tool_calls=self.answer.tool_calls,
+            reasoning=self.answer.reasoning,
+            finish_reason=self.answer.finish_reason,
+            usage=finished.usage,
+            model=self.answer.model or self._call.target.model,
+            timings=finished.timings,
+            cache=finished.cache,
+            attempts=finished.attempts,
+            call_id=self._call.id,
+            request_id=winner.request_id if winner else None,
+            malformed_events=winner.malformed_events if winner else 0,
+            raw=self.answer.raw,
+        )

@@ -1,0 +1,207 @@
+"""When things happened in one call, and what that says about where its time went. Pure: clocks come in from outside.
+
+The wire and the attempt note moments in `Marks`; the outermost layer notes what the caller saw in `CallRecord`;
+`timings()` turns both into the parts of `Timings`, which add up to the total by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from types import MappingProxyType
+
+from fastclient.types import Attempt, Basis, Outcome, Role, Timings
+
+__all__ = ["AttemptRecord", "CallRecord", "Clock", "Marks", "percentile"]
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class Marks:
+    """The moments of one attempt, on the call's clock; None until they happen."""
+
+    clock: Clock = field(repr=False)
+    started: float
+    dequeued: float | None = None
+    connect_started: float | None = None
+    connected: float | None = None
+    secured: float | None = None
+    send_started: float | None = None
+    sent: float | None = None
+    headers: float | None = None
+    first_content: float | None = None
+    last_content: float | None = None
+    ended: float | None = None
+    rtt: float | None = None
+    gaps: list[float] = field(default_factory=list)  # waiting before each content chunk but the first
+
+    def note(self, moment: str) -> None:
+        """This moment is now."""
+        setattr(self, moment, self.clock())
+
+    @property
+    def phase(self) -> str:
+        """What the attempt is waiting for now; the names of `DeadlineExceeded.phase`."""
+        if self.first_content is not None:
+            return "decode"
+        if self.headers is not None:
+            return "first_token"
+        if self.sent is not None:
+            return "headers"
+        if self.send_started is not None:
+            return "send"
+        return "queue" if self.dequeued is None else "connect"
+
+    @property
+    def reused(self) -> bool | None:
+        """Whether the request went out on a connection that was open already."""
+        return None if self.send_started is None else self.connect_started is None
+
+
+@dataclass(slots=True)
+class AttemptRecord:
+    """One attempt while it runs. `reported` holds seconds by part, as the provider told them."""
+
+    role: Role
+    target: str
+    marks: Marks
+    outcome: Outcome = "cancelled"
+    reported: dict[str, float] = field(default_factory=dict)
+    content_chunks: int = 0
+    malformed_events: int = 0
+    request_id: str | None = None
+    error: BaseException | None = None
+
+    def finished(self) -> Attempt:
+        marks = self.marks
+        end = marks.ended if marks.ended is not None else marks.last_content or marks.headers or marks.started
+        decode = _between(marks.first_content, marks.last_content)
+        return Attempt(
+            role=self.role,
+            target=self.target,
+            outcome=self.outcome,
+            timings=_timings(
+                marks.started, end, self, ttft=_between(marks.started, marks.first_content), decode=decode
+            ),
+            wasted_tokens=0 if self.outcome == "won" else self.content_chunks,
+            request_id=self.request_id,
+            error=self.error,
+        )
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call while it runs, as its caller sees it. `consumer` counts only while the caller holds chunks."""
+
+    clock: Clock
+    started: float
+    prepared: float | None = None
+    returned: float | None = None
+    ended: float | None = None
+    decode: float = 0.0
+    consumer: float | None = None
+    attempts: list[AttemptRecord] = field(default_factory=list)
+
+    def attempt(self, role: Role, target: str) -> AttemptRecord:
+        """Note that an attempt begins now."""
+        record = AttemptRecord(role, target, Marks(self.clock, self.clock()))
+        self.attempts.append(record)
+        return record
+
+    def winner(self) -> AttemptRecord | None:
+        """The attempt that answered, or the last one."""
+        won = [attempt for attempt in self.attempts if attempt.outcome == "won"]
+        return won[0] if won else self.attempts[-1] if self.attempts else None
+
+    def timings(self, output_tokens: int | None = None) -> Timings:
+        end = self.clock() if self.ended is None else self.ended
+        winner = self.winner()
+        had_content = winner is None or winner.marks.first_content is not None
+        return _timings(
+            self.started,
+            end,
+            winner,
+            prepare=_between(self.started, self.prepared),
+            ttft=_between(self.started, self.returned) if had_content else None,
+            decode=self.decode if self.returned is not None else None,
+            consumer=self.consumer,
+            output_tokens=output_tokens,
+        )
+
+
+def _timings(
+    start: float,
+    end: float,
+    attempt: AttemptRecord | None,
+    *,
+    ttft: float | None,
+    decode: float | None,
+    prepare: float | None = None,
+    consumer: float | None = None,
+    output_tokens: int | None = None,
+) -> Timings:
+    total = max(0.0, end - start)
+    basis: dict[str, Basis] = {}
+    parts: dict[str, float | None] = {"prepare": prepare, "decode": decode, "consumer": consumer}
+    others: dict[str, float | None] = {"ttft": ttft}
+    if attempt is not None:
+        marks = attempt.marks
+        until = marks.ended if marks.ended is not None else end
+        parts |= _before_first_content(marks, until, attempt.reported, basis)
+        others["headers"] = _between(marks.sent, marks.headers)
+        others["rtt"] = marks.rtt
+        if marks.gaps:
+            gaps = sorted(marks.gaps)
+            others |= {"itl_p50": percentile(gaps, 0.5), "itl_p99": percentile(gaps, 0.99), "itl_max": gaps[-1]}
+        if decode is not None and output_tokens is not None and output_tokens > 1:
+            others["tpot"] = decode / (output_tokens - 1)
+    parts["overhead"] = max(0.0, total - sum(value for value in parts.values() if value is not None))
+    values = {name: value for name, value in (parts | others).items() if value is not None}
+    basis = {name: basis.get(name, "measured") for name in ("total", *values)}
+    reused = attempt.marks.reused if attempt else None
+    return Timings(total=total, reused=reused, basis=MappingProxyType(basis), **values)
+
+
+def _before_first_content(
+    marks: Marks, end: float, reported: Mapping[str, float], basis: dict[str, Basis]
+) -> dict[str, float | None]:
+    """Split the time up to the first content. A phase that never ended lasts until `end`."""
+    parts: dict[str, float | None] = {
+        "queue": _between(marks.started, marks.dequeued, end),
+        "connect": _between(marks.connect_started, marks.connected, end),
+        "tls": _between(marks.connected, marks.secured),
+        "send": _between(marks.send_started, marks.sent, end),
+    }
+    waited = _between(marks.sent, marks.first_content, end)
+    if waited is None:
+        return parts
+    trip = marks.rtt if marks.rtt is not None else parts["connect"]  # a TCP handshake is one round trip
+    basis["network"] = "measured" if marks.rtt is not None else "inferred"
+    network = min(trip or 0.0, waited)
+    server = waited - network
+    queued, prefill = reported.get("server_queue"), reported.get("prefill")
+    if (queued or 0.0) + (prefill or 0.0) > server:
+        queued = prefill = None  # the provider's clock contradicts ours
+    basis["server_queue"] = "inferred" if queued is None else "reported"
+    basis["prefill"] = "inferred" if prefill is None else "reported"
+    if prefill is None:
+        prefill = server - (queued or 0.0)
+    elif queued is None:
+        queued = server - prefill
+    else:
+        network += server - queued - prefill  # gateways and proxies on the way
+        basis["network"] = "inferred"
+    return parts | {"network": network if trip is not None else None, "server_queue": queued, "prefill": prefill}
+
+
+def _between(start: float | None, end: float | None, fallback: float | None = None) -> float | None:
+    """Seconds from one mark to the next; to `fallback` if the second never came; None if the first never came."""
+    end = fallback if end is None else end
+    return None if start is None or end is None else max(0.0, end - start)
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile of values in ascending order."""
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]

@@ -1,0 +1,242 @@
+"""Anthropic Messages: requests translated from OpenAI's words, answers read from its typed events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastclient.config import Target
+from fastclient.errors import ConfigError
+from fastclient.providers.dialect import Json, encoded, headers
+from fastclient.providers.refusal import Scrub, refusal, scrubber
+from fastclient.providers.sse import Event
+from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
+from fastclient.wire.port import WireRequest
+
+__all__ = ["dialect"]
+
+_VERSION = "2023-06-01"
+_MAX_TOKENS = 4096  # the API demands a number; callers who care give one
+_FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+
+
+class Anthropic:
+    base_url = "https://api.anthropic.com"
+    key_variable = "ANTHROPIC_API_KEY"
+    url_variable = "ANTHROPIC_BASE_URL"
+
+    def write(self, request: Request, target: Target) -> WireRequest:
+        system, messages = _messages(request.messages)
+        body = {"model": target.model, **({"system": system} if system else {}), "messages": messages}
+        body |= _params(request.params) | {"stream": True}
+        return WireRequest(
+            method="POST",
+            url=f"{_root(target)}/v1/messages",
+            headers=headers(target, self._authentication(target)),
+            body=encoded(body),
+        )
+
+    def reader(self, request: Request, target: Target) -> AnthropicReader:
+        thinking = request.params.get("thinking")
+        thinks = isinstance(thinking, Mapping) and thinking.get("type") != "disabled"
+        return AnthropicReader(thinking=thinks, provider=target.provider, scrub=scrubber(target, request))
+
+    def ping(self, target: Target) -> WireRequest:
+        authentication = headers(target, self._authentication(target), content=False)
+        return WireRequest(method="GET", url=f"{_root(target)}/v1/models?limit=1", headers=authentication)
+
+    def _authentication(self, target: Target) -> dict[str, str]:
+        return {"x-api-key": target.key, "anthropic-version": _VERSION}
+
+
+def _root(target: Target) -> str:
+    """The base URL without a trailing /v1, which users of other providers are used to write."""
+    return (target.base_url or "").removesuffix("/v1")
+
+
+class AnthropicReader:
+    """Reads typed events up to `message_stop`."""
+
+    def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
+        self.thinking = thinking
+        self._provider = provider
+        self._scrub = scrub
+        self._calls: dict[int, int] = {}  # content block index -> tool call index
+        self._usage: Json = {}  # the latest of each count: the closing event may leave some out
+
+    def is_end(self, event: Event) -> bool:
+        return event.name == "message_stop" or (event.name == "message" and b'"message_stop"' in event.data[:64])
+
+    def chunk(self, data: Json, event: Event) -> Chunk:
+        match data["type"]:
+            case "content_block_delta":
+                return self._delta(data["index"], data["delta"], event.raw)
+            case "content_block_start":
+                return self._block(data["index"], data["content_block"], event.raw)
+            case "message_start":
+                message = data["message"]
+                return Chunk(model=message.get("model"), usage=self._counted(message.get("usage")), raw=event.raw)
+            case "message_delta":
+                reason = data["delta"].get("stop_reason")
+                return Chunk(finish_reason=_finish(reason), usage=self._counted(data.get("usage")), raw=event.raw)
+            case "error":
+                raise refusal(self._provider, 200, {}, event.data, self._scrub)
+            case _:  # ping, content_block_stop, and whatever comes next year
+                return Chunk(raw=event.raw)
+
+    def whole(self, data: Json, raw: bytes) -> Chunk:
+        if data["type"] == "error":
+            raise refusal(self._provider, 200, {}, raw, self._scrub)
+        blocks = data["content"]
+        calls = [block for block in blocks if block["type"] == "tool_use"]
+        reason = data.get("stop_reason")
+        return Chunk(
+            "".join(block["text"] for block in blocks if block["type"] == "text"),
+            "".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
+            tuple(
+                ToolCallDelta(index, call["id"], call["name"], encoded(call["input"]).decode())
+                for index, call in enumerate(calls)
+            ),
+            _finish(reason),
+            self._counted(data.get("usage")),
+            data.get("model"),
+            raw,
+        )
+
+    def _counted(self, usage: Json | None) -> Usage:
+        """Their `input_tokens` leaves cached ones out; ours, like everybody else's, has them in."""
+        self._usage |= {name: count for name, count in (usage or {}).items() if count is not None}
+        fresh = self._usage.get("input_tokens")
+        read, written = (self._usage.get(f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
+        return Usage(
+            input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
+            output_tokens=self._usage.get("output_tokens"),
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+        )
+
+    def _block(self, index: int, block: Json, raw: bytes) -> Chunk:
+        kind = block["type"]
+        self.thinking = kind in ("thinking", "redacted_thinking")
+        if kind == "tool_use":
+            number = self._calls.setdefault(index, len(self._calls))
+            return Chunk(tool_calls=(ToolCallDelta(number, block["id"], block["name"]),), raw=raw)
+        return Chunk(text=block.get("text") or "", reasoning=block.get("thinking") or "", raw=raw)
+
+    def _delta(self, index: int, delta: Json, raw: bytes) -> Chunk:
+        match delta["type"]:
+            case "text_delta":
+                return Chunk(text=delta["text"], raw=raw)
+            case "thinking_delta":
+                return Chunk(reasoning=delta["thinking"], raw=raw)
+            case "input_json_delta" if index in self._calls:
+                call = ToolCallDelta(self._calls[index], arguments=delta["partial_json"])
+                return Chunk(tool_calls=(call,) if call.arguments else (), raw=raw)
+            case _:
+                return Chunk(raw=raw)
+
+
+def _finish(reason: str | None) -> str | None:
+    """Their stop reason in OpenAI's words; reasons OpenAI has no word for stay as they are."""
+    return None if reason is None else _FINISH.get(reason, reason)
+
+
+def _params(params: Mapping[str, object]) -> Json:
+    """OpenAI's parameter names in Anthropic's; names they do not share are passed on as they are."""
+    out: Json = dict(params)
+    out.pop("stream_options", None)
+    limit = out.pop("max_completion_tokens", None)
+    out.setdefault("max_tokens", _MAX_TOKENS if limit is None else limit)
+    if "stop" in out:
+        stop = out.pop("stop")
+        out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    if "tools" in out:
+        out["tools"] = [_tool(tool) for tool in out["tools"]]
+    parallel = out.pop("parallel_tool_calls", None)
+    choice = out.get("tool_choice")
+    if isinstance(choice, str):
+        out["tool_choice"] = choice = {"type": {"required": "any"}.get(choice, choice)}
+    elif isinstance(choice, Mapping) and choice.get("type") == "function":
+        out["tool_choice"] = choice = {"type": "tool", "name": choice["function"]["name"]}
+    if parallel is False:
+        out["tool_choice"] = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return out
+
+
+def _tool(tool: Any) -> Json:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    if function is None:
+        return dict(tool)
+    translated = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
+    if function.get("description"):
+        translated["description"] = function["description"]
+    return translated
+
+
+def _messages(messages: tuple[Message, ...]) -> tuple[list[Json], list[Json]]:
+    """Split off the system parts, and merge neighbours of one role: tool results are user content here."""
+    system: list[Json] = []
+    turns: list[Json] = []
+    for number, message in enumerate(messages):
+        role = message["role"]
+        if role in ("system", "developer"):
+            system += _content(message.get("content"), number)
+            continue
+        blocks = _result(message, number) if role in ("tool", "function") else _content(message.get("content"), number)
+        if role == "assistant":
+            blocks += [_use(call, number) for call in _sequence(message.get("tool_calls"))]
+        their_role = "assistant" if role == "assistant" else "user"
+        if turns and turns[-1]["role"] == their_role:
+            turns[-1]["content"] += blocks
+        else:
+            turns.append({"role": their_role, "content": blocks})
+    return system, turns
+
+
+def _content(content: object, number: int) -> list[Json]:
+    if content is None or content == "":
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [_part(part, number) for part in _sequence(content)]
+
+
+def _part(part: Any, number: int) -> Json:
+    """One content part; Anthropic's own kinds pass unchanged."""
+    if part.get("type") != "image_url":
+        return dict(part)
+    image = part["image_url"]
+    url = image if isinstance(image, str) else image["url"]
+    if not url.startswith("data:"):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    kind, separator, data = url[5:].partition(";base64,")
+    if not separator:
+        raise ConfigError.of(f"messages[{number}].content", kind[:40], "is a data URL that is not base64")
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+
+
+def _result(message: Message, number: int) -> list[Json]:
+    identity = message.get("tool_call_id")
+    if not isinstance(identity, str):
+        raise ConfigError.of(f"messages[{number}].tool_call_id", identity, "must name the tool call it answers")
+    return [{"type": "tool_result", "tool_use_id": identity, "content": _content(message.get("content"), number)}]
+
+
+def _use(call: Any, number: int) -> Json:
+    import orjson
+
+    function = call["function"]
+    try:
+        arguments = orjson.loads(function.get("arguments") or "{}")
+    except ValueError:
+        raise ConfigError.of(
+            f"messages[{number}].tool_calls", function.get("name"), "has arguments that are not JSON"
+        ) from None
+    return {"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments}
+
+
+def _sequence(value: object) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+dialect = Anthropic()

@@ -1,0 +1,112 @@
+"""What a provider's module has to say: one small protocol for writing requests and one for reading events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import orjson
+
+from fastclient._version import __version__
+from fastclient.config import Target
+from fastclient.errors import ConfigError
+from fastclient.providers.sse import Event
+from fastclient.types import Chunk, Request
+from fastclient.wire.port import WireRequest
+
+__all__ = ["Dialect", "Reader", "encoded", "find", "headers"]
+
+# Provider name -> the module that speaks its format.
+_MODULES = {"openai": "fastclient.providers.openai", "anthropic": "fastclient.providers.anthropic"}
+
+Json = dict[str, Any]
+
+
+class Reader(Protocol):
+    """Reads the events of one answer. `thinking` is true while the model reasons before or between content."""
+
+    thinking: bool
+
+    def is_end(self, event: Event) -> bool:
+        """Whether this event is the terminal one; a stream without it was cut."""
+        ...
+
+    def chunk(self, data: Json, event: Event) -> Chunk:
+        """What one event means. Raises ProviderError for an error event, any lookup error for a malformed one."""
+        ...
+
+    def whole(self, data: Json, raw: bytes) -> Chunk:
+        """A complete answer that came as one JSON document, because the server ignored that we asked for a stream."""
+        ...
+
+
+class Dialect(Protocol):
+    """A provider's format."""
+
+    base_url: str
+    key_variable: str
+    url_variable: str
+
+    def write(self, request: Request, target: Target) -> WireRequest:
+        """The HTTP request for a call. Raises ConfigError for what the format cannot express."""
+        ...
+
+    def reader(self, request: Request, target: Target) -> Reader:
+        """A reader for one answer to this request."""
+        ...
+
+    def ping(self, target: Target) -> WireRequest:
+        """A cheap request that opens a connection and costs no tokens."""
+        ...
+
+
+def find(provider: str) -> Dialect:
+    """The dialect of a provider, imported on first use."""
+    if provider not in _MODULES:
+        raise ConfigError.of("target", provider, f"is not a known provider; known are {', '.join(_MODULES)}")
+    return cast(Dialect, import_module(_MODULES[provider]).dialect)  # each module holds its one instance
+
+
+def headers(target: Target, authentication: Mapping[str, str], *, content: bool = True) -> dict[str, str]:
+    """The headers of every request. Buffering proxies hold a compressed stream back: ask for plain bytes."""
+    common = {
+        "accept": "text/event-stream, application/json",
+        "accept-encoding": "identity",
+        "cache-control": "no-cache",
+        "user-agent": f"fastclient/{__version__}",
+    }
+    if content:
+        common["content-type"] = "application/json"
+    return common | dict(authentication) | {name.lower(): value for name, value in target.headers.items()}
+
+
+def encoded(body: Json) -> bytes:
+    """The body as JSON. Raises ConfigError naming the place of a value JSON has no word for."""
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        path, value = _unwritable(body) or ("request", None)
+        problem = ConfigError(f"{path}: a {type(value).__name__} that cannot be written as JSON")
+        problem.field = path
+        raise problem from error
+
+
+def _unwritable(value: object, path: str = "") -> tuple[str, object] | None:
+    """Where the first value is that orjson refuses, and the value."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                return f"{path}.{key!r}".lstrip("."), key
+            if found := _unwritable(item, f"{path}.{key}".lstrip(".")):
+                return found
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            if found := _unwritable(item, f"{path}[{index}]"):
+                return found
+    else:
+        try:
+            orjson.dumps(value)
+        except TypeError:
+            return path, value
+    return None

@@ -1,0 +1,267 @@
+"""The words of a call: what is asked, what comes back, and how it went. Values only, no behaviour that waits.
+
+What may hold a prompt, an answer or a key is left out of every repr.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from fastclient.config import Price, Target
+    from fastclient.observe.timing import CallRecord
+
+__all__ = [
+    "PARTS",
+    "Attempt",
+    "Basis",
+    "CacheInfo",
+    "Call",
+    "Chunk",
+    "Message",
+    "Messages",
+    "Reply",
+    "Request",
+    "Timings",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+]
+
+Message: TypeAlias = Mapping[str, object]
+"""One message in OpenAI's form: `{"role": "user", "content": "..."}`; content may also be a list of parts."""
+
+Messages: TypeAlias = str | Sequence[Message]
+"""A string is one user message."""
+
+Priority = Literal["interactive", "default", "background"]
+CacheMode = Literal["use", "refresh", "off"]
+Role = Literal["primary", "hedge", "retry", "fallback"]
+Outcome = Literal["won", "lost", "failed", "cancelled"]
+Basis = Literal["measured", "reported", "inferred"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent."""
+
+    messages: tuple[Message, ...] = field(repr=False)
+    params: Mapping[str, object] = field(default_factory=dict, repr=False)
+    priority: Priority = "default"
+    namespace: str | None = None
+    cache: CacheMode = "use"
+    timeout: float | None = None
+    metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one call. Input includes cached tokens, output includes reasoning; None means not reported.
+
+    `wasted_tokens` were spent by attempts that lost; `cost` is in the currency of the target's `Price`.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    wasted_tokens: int = 0
+    cost: float | None = None
+
+    def updated(self, later: Usage) -> Usage:
+        """These numbers, overwritten by those a later event of the same stream reported."""
+        known = {f.name: value for f in fields(later) if (value := getattr(later, f.name)) not in (None, 0)}
+        return Usage(**{f.name: known.get(f.name, getattr(self, f.name)) for f in fields(self)})
+
+    def priced(self, price: Price | None) -> Usage:
+        """The same with `cost` filled in, if there is a price and a count."""
+        if price is None or self.input_tokens is None:
+            return self
+        read, write = self.cache_read_tokens or 0, self.cache_write_tokens or 0
+        cost = (self.input_tokens - read - write) * price.input + (self.output_tokens or 0) * price.output
+        cost += read * (price.input if price.cache_read is None else price.cache_read)
+        cost += write * (price.input if price.cache_write is None else price.cache_write)
+        return self.updated(Usage(cost=cost / 1e6))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call: `arguments` grows by concatenation under the same `index`."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = field(default="", repr=False)
+
+
+class Chunk(NamedTuple):
+    """One event of an answer: what it means, and the bytes it came in.
+
+    A chunk with `text`, `reasoning` or `tool_calls` is content; others carry the finish reason, usage, or nothing.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    raw: bytes = b""
+    reported: Mapping[str, float] | None = None  # seconds by part, where the provider tells them
+
+    @property
+    def is_content(self) -> bool:
+        return bool(self.text or self.reasoning or self.tool_calls)
+
+    def __repr__(self) -> str:
+        kinds = [name for name in ("text", "reasoning", "tool_calls", "usage") if getattr(self, name)]
+        return f"Chunk({', '.join(kinds)}, finish_reason={self.finish_reason!r}, {len(self.raw)} bytes)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A complete tool call; `arguments` is the JSON text the model wrote."""
+
+    id: str
+    name: str
+    arguments: str = field(repr=False)
+
+    def parsed(self) -> object:
+        """The arguments as Python values. Raises ValueError if the model wrote broken JSON."""
+        return json.loads(self.arguments or "{}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheInfo:
+    """Where the answer came from. `age` is in seconds; `similarity` is set by the semantic cache only."""
+
+    state: Literal["hit", "miss", "stale", "shared", "bypass"] = "bypass"
+    source: Literal["memory", "disk", "redis", "semantic"] | None = None
+    similarity: float | None = None
+    age: float | None = None
+
+
+# The additive parts of a call's time, in the order they happen.
+PARTS = (
+    "prepare",
+    "lookup",
+    "queue",
+    "connect",
+    "tls",
+    "send",
+    "network",
+    "server_queue",
+    "prefill",
+    "decode",
+    "consumer",
+    "overhead",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Where the time of a call went, in seconds; None means unknown. The twelve of `PARTS` add up to `total`.
+
+    `network` is one round trip, `prefill` what the server took before the first content beyond it and beyond its own
+    queue, `decode` the waiting after the first content, `consumer` the time the caller held chunks, `overhead` the
+    rest: our own. `basis` says of each value whether it was measured, reported by the provider, or inferred; an
+    inferred `prefill` includes the server's queue. `ttft` is the time to the first content, `headers` from the last
+    byte sent to the response headers, `itl_*` gaps between content chunks, `tpot` decode time per output token.
+    """
+
+    total: float
+    ttft: float | None = None
+    queue: float | None = None
+    prepare: float | None = None
+    lookup: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    send: float | None = None
+    headers: float | None = None
+    network: float | None = None
+    server_queue: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
+    itl_p50: float | None = None
+    itl_p99: float | None = None
+    itl_max: float | None = None
+    tpot: float | None = None
+    consumer: float | None = None
+    overhead: float | None = None
+    reused: bool | None = None
+    rtt: float | None = None
+    basis: Mapping[str, Basis] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+
+    def parts(self) -> dict[str, float]:
+        """The known parts, in the order they happened. They add up to `total`."""
+        return {name: value for name in PARTS if (value := getattr(self, name)) is not None}
+
+    def __str__(self) -> str:
+        shown = [f"{name} {_span(value)}" for name, value in self.parts().items() if value >= 5e-5]
+        first = "" if self.ttft is None else f", first token after {_span(self.ttft)}"
+        return f"{_span(self.total)} = {' + '.join(shown) or 'overhead 0'}{first}"
+
+    def _repr_html_(self) -> str:
+        """A bar for notebooks: one coloured piece per part, as wide as its share."""
+        pieces = []
+        for number, (name, value) in enumerate(self.parts().items()):
+            width = 100 * value / self.total if self.total else 0
+            style = f"display:inline-block;height:1.2em;width:{width:.2f}%;background:hsl({number * 47 % 360} 60% 60%)"
+            pieces.append(f'<span style="{style}" title="{name} {_span(value)}"></span>')
+        return f'<div style="width:100%;white-space:nowrap">{"".join(pieces)}</div><div>{self}</div>'
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one target. `wasted_tokens` counts what a losing or broken attempt had produced."""
+
+    role: Role
+    target: str
+    outcome: Outcome
+    timings: Timings
+    wasted_tokens: int = 0
+    request_id: str | None = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer: the text, the tool calls, and how the call went.
+
+    `malformed_events` counts broken events that were skipped; `raw` is the answer's body as the provider sent it.
+    """
+
+    text: str = field(repr=False)
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = field(default="", repr=False)
+    finish_reason: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    model: str
+    timings: Timings
+    cache: CacheInfo = field(default_factory=CacheInfo)
+    attempts: tuple[Attempt, ...] = ()
+    call_id: str = ""
+    request_id: str | None = None
+    malformed_events: int = 0
+    raw: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request on its way: what every layer receives. Layers pass on a changed copy, never change it."""
+
+    id: str
+    request: Request
+    target: Target
+    deadline: float
+    record: CallRecord = field(repr=False)
+    role: Role = "primary"

@@ -1,0 +1,67 @@
+"""What the engine asks of the network: send one request, read the answer piece by piece, close.
+
+Everything that knows a socket or an HTTP library stands behind these two protocols. A test double needs some ten
+lines (`fastclient.testing.FakeProvider` is one); the answer's bytes come in whatever pieces the network had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from fastclient.config import Timeouts
+    from fastclient.observe.timing import Marks
+
+__all__ = ["Wire", "WireRequest", "WireResponse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRequest:
+    """One HTTP request, ready to be written. Its repr shows neither headers nor body: both may hold secrets."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+class WireResponse(Protocol):
+    """An answer whose headers are in. Closing it twice is allowed; closing it early stops the server."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header names in lower case; repeated headers joined by ", "."""
+        ...
+
+    @property
+    def rtt(self) -> float | None:
+        """Round-trip time of the connection in seconds, where the platform tells."""
+        ...
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, in the pieces they came in; `b""` once the body is complete."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free the connection: kept for the next call when the body was read to its end, closed otherwise."""
+        ...
+
+
+class Wire(Protocol):
+    """Where requests go. One is shared by all calls of a client and serves one event loop."""
+
+    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
+        """Send one request and return when the response headers are in, noting the moments passed in `marks`.
+
+        Raises the classes of `fastclient.errors` only. May be cancelled at any await.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
