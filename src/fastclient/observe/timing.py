@@ -182,8 +182,11 @@ def _before_first_content(
     network = min(trip or 0.0, waited)
     server = waited - network
     queued, prefill = reported.get("server_queue"), reported.get("prefill")
-    if (queued or 0.0) + (prefill or 0.0) > server:
-        queued = prefill = None  # the provider's clock contradicts ours
+    if (queued or 0.0) + (prefill or 0.0) > end - marks.started:
+        queued = prefill = None  # more than the whole call took: another clock, or another unit
+    # Our mark of the last byte sent may come late by a turn of the event loop: fit theirs into what is left of ours.
+    prefill = None if prefill is None else min(prefill, server)
+    queued = None if queued is None else min(queued, server - (prefill or 0.0))
     basis["server_queue"] = "inferred" if queued is None else "reported"
     basis["prefill"] = "inferred" if prefill is None else "reported"
     if prefill is None:

@@ -16,6 +16,7 @@ from fastclient.wire.port import WireRequest
 __all__ = ["dialect"]
 
 _VERSION = "2023-06-01"
+_STOP = (b'{"type":"message_stop"', b'{"type": "message_stop"')  # from gateways that drop the event names
 _MAX_TOKENS = 4096  # the API demands a number; callers who care give one
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
@@ -65,7 +66,8 @@ class AnthropicReader:
         self._usage: Json = {}  # the latest of each count: the closing event may leave some out
 
     def is_end(self, event: Event) -> bool:
-        return event.name == "message_stop" or (event.name == "message" and b'"message_stop"' in event.data[:64])
+        named = event.name == "message_stop" or (event.name == "message" and event.data.startswith(_STOP))
+        return named and event.data.endswith(b"}")  # a cut may have left a beginning of it
 
     def chunk(self, data: Json, event: Event) -> Chunk:
         match data["type"]:

@@ -1,0 +1,149 @@
+"""OpenAI Chat Completions and what compatible servers make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from fastclient.config import Target
+from fastclient.errors import BadRequest, ConfigError, Overloaded, RateLimited, ServerFailed
+from fastclient.providers.openai import dialect
+from fastclient.request import checked
+from tests.providers.streams import TARGETS, decoder, read
+
+
+def body(*messages: Any, base_url: str = "https://example.test/v1", **params: Any) -> dict[str, Any]:
+    target = Target("openai:test", base_url=base_url, api_key="k" * 8)
+    return orjson.loads(dialect.write(checked(list(messages) or "hi", params), target).body)
+
+
+def events(*deltas: dict[str, Any], **last: Any) -> bytes:
+    """A stream of these deltas, closed properly."""
+    chunks = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], **last})
+    return b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks) + b"data: [DONE]\n\n"
+
+
+def test_request() -> None:
+    """One POST to /chat/completions that asks for a stream with usage, in plain bytes, with the key in its header."""
+    request = dialect.write(checked("hi", {"temperature": 0}), TARGETS["openai"])
+    assert (request.method, request.url) == ("POST", "https://example.test/chat/completions")
+    assert orjson.loads(request.body) == {
+        "model": "test",
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert request.headers["authorization"] == "Bearer key-for-tests"
+    assert request.headers["accept-encoding"] == "identity"
+
+
+def test_messages_pass_unchanged() -> None:
+    """Images, names, tool calls and tool results are sent exactly as they were given."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    messages = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "what is this?"}, image], "name": "ann"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "42"},
+    ]
+    assert body(*messages)["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    "base_url, name", [("https://api.openai.com/v1", "max_completion_tokens"), ("https://vllm.test/v1", "max_tokens")]
+)
+def test_the_token_limit_goes_by_the_name_the_server_knows(base_url: str, name: str) -> None:
+    """OpenAI itself gets max_completion_tokens, which its reasoning models insist on; others get max_tokens."""
+    assert body(base_url=base_url, max_tokens=5)[name] == 5
+
+
+def test_extra_body_and_stream_options_are_merged() -> None:
+    """Parameters of one server only go through, and stream_options keeps what the caller set."""
+    sent = body(extra_body={"top_k": 3}, min_p=0.1, stream_options={"include_obfuscation": False})
+    assert (sent["top_k"], sent["min_p"]) == (3, 0.1)
+    assert sent["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+
+
+def test_unwritable_parameters_name_their_place() -> None:
+    """A schema that JSON has no word for is refused with the path to the value."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"default": object()}}}}}
+    with pytest.raises(ConfigError, match=r"tools\[0\]\.function\.parameters\.properties\.a\.default: a object"):
+        body(tools=[tool])
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_is_read_under_both_names(field: str) -> None:
+    """DeepSeek and llama.cpp say reasoning_content, OpenRouter and newer vLLM say reasoning."""
+    answer = read("openai", events({field: "hm"}, {"content": "yes"})).answer
+    assert (answer.reasoning, answer.text) == ("hm", "yes")
+
+
+def test_parallel_tool_calls_without_usable_index() -> None:
+    """Servers that give no index, or 0 to every call, still yield separate calls."""
+    whole = [{"id": f"c{n}", "function": {"name": f"f{n}", "arguments": "{}"}} for n in (0, 1)]
+    assert [call.name for call in read("openai", events({"tool_calls": whole})).answer.tool_calls] == ["f0", "f1"]
+    zeros = [{"tool_calls": [{"index": 0, **call}]} for call in whole]
+    assert [call.id for call in read("openai", events(*zeros)).answer.tool_calls] == ["c0", "c1"]
+
+
+def test_arguments_as_an_object() -> None:
+    """Arguments that come as an object instead of text are written as JSON."""
+    call = {"id": "c", "function": {"name": "f", "arguments": {"a": 1}}}
+    assert read("openai", events({"tool_calls": [call]})).answer.tool_calls[0].parsed() == {"a": 1}
+
+
+def test_content_as_parts() -> None:
+    """Content that streams as a list of parts is joined."""
+    parts = [{"type": "text", "text": "a"}, {"type": "thinking", "thinking": []}, {"type": "text", "text": "b"}]
+    assert read("openai", events({"content": parts})).answer.text == "ab"
+
+
+@pytest.mark.parametrize(
+    "extra, part, seconds",
+    [
+        ({"timings": {"prompt_ms": 12.5, "cache_n": 7}}, "prefill", 0.0125),
+        ({"x_groq": {"usage": {"queue_time": 0.5}}}, "server_queue", 0.5),
+        ({"time_info": {"prompt_time": 0.25}}, "prefill", 0.25),
+        ({"metrics": {"queue_time_ms": 3}}, "server_queue", 0.003),
+    ],
+)
+def test_provider_timings_are_read(extra: dict[str, Any], part: str, seconds: float) -> None:
+    """What a server says about its own queue and prefill is taken over, in seconds."""
+    chunks = decoder("openai").feed(events({"content": "x"}, **extra))
+    assert next(chunk.reported for chunk in chunks if chunk.reported) == {part: seconds}
+
+
+def test_a_whole_answer_is_read_too() -> None:
+    """A server that ignores stream=true and answers with one JSON document, after blank lines, is understood."""
+    message = {"role": "assistant", "content": "hello", "tool_calls": None}
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 4}}
+    document = {"model": "m", "choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+    answer = read("openai", b"\n\n  \n", orjson.dumps(document), whole=True).answer
+    assert (answer.text, answer.finish_reason, answer.usage.cache_read_tokens) == ("hello", "stop", 4)
+
+
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        ({"message": "no", "type": "server_error"}, ServerFailed),
+        ({"message": "no", "code": 429}, RateLimited),
+        ({"message": "no", "type": "overloaded_error"}, Overloaded),
+        ({"message": "no", "code": "context_length_exceeded", "type": "invalid_request_error"}, BadRequest),
+    ],
+)
+def test_errors_inside_a_200(error: dict[str, Any], expected: type) -> None:
+    """An error event in a stream, or an error document with status 200, becomes the class its words mean."""
+    streamed = read("openai", b"data: " + orjson.dumps({"error": error}) + b"\n\n")
+    assert type(streamed.error) is expected
+    assert type(read("openai", orjson.dumps({"error": error}), whole=True).error) is expected
+
+
+@pytest.mark.parametrize("document", [b"", b"[1]", b'"text"', b"nonsense", b'{"choices":[{}]}'])
+def test_an_unreadable_document(document: bytes) -> None:
+    """A JSON answer that is none ends in ServerFailed, never in a bare JSON or key error."""
+    assert isinstance(read("openai", document, whole=True).error, ServerFailed)
