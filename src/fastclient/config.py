@@ -264,6 +264,23 @@ class Policy:
         if not isinstance(self.observers, tuple) or not all(callable(observer) for observer in self.observers):
             raise ConfigError.of("policy.observers", self.observers, "must be a tuple of functions")
 
+    @classmethod
+    def recommended(
+        cls,
+        cache_dir: str | None = None,
+        namespace: str | None = None,
+        max_input_tokens: int | None = None,
+    ) -> Policy:
+        """Every lever that can only help. This version has none that needs asking for: it is `Policy()`.
+
+        The arguments belong to levers that are still to come; giving one raises ConfigError instead of doing nothing.
+        """
+        said = {"cache_dir": cache_dir, "namespace": namespace, "max_input_tokens": max_input_tokens}
+        for name, value in said.items():
+            if value is not None:
+                raise ConfigError.of(name, value, "has no layer in this version: leave it out")
+        return cls()
+
     def pending(self) -> tuple[str, ...]:
         """The levers asked for here that this version does not have yet."""
         return tuple(name for name in ("retry", "hedge", "prompt") if getattr(self, name) is not None)

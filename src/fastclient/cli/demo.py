@@ -1,0 +1,170 @@
+"""`fastclient demo`: the same workload under several settings, side by side, with no key and no network.
+
+The pretend provider is `fastclient.testing.ProviderServer` in a process of its own, on loopback, with a production-like
+latency world at a tenth of its times. With `--model` the workload goes to a real provider instead, after saying what it
+will spend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from fastclient.cli.screen import Screen
+from fastclient.cli.workload import Job, workload
+from fastclient.client import AsyncClient
+from fastclient.config import Policy
+from fastclient.errors import FastClientError
+from fastclient.observe.timing import percentile
+from fastclient.testing import ProviderServer, World
+from fastclient.types import Reply
+
+__all__ = ["demo"]
+
+_SCALE = 0.1  # the pretend provider runs at a tenth of a real one's times
+_AT_ONCE = 16  # users
+
+Connect = Callable[[Policy], AsyncClient]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One way of running the workload. Each lever of the package adds one."""
+
+    name: str
+    policy: Policy = field(default_factory=Policy)
+    shared: bool = True  # one client for all calls, or a new one for each
+    warm: bool = False
+
+
+SETTINGS = (
+    Setting(name="a client per call", shared=False),
+    Setting(name="one client"),
+    Setting(name="one client, warmed", warm=True, policy=Policy.recommended()),
+)
+
+
+@dataclass(slots=True)
+class Result:
+    """What one setting cost."""
+
+    setting: Setting
+    replies: list[Reply] = field(default_factory=list)
+    errors: int = 0
+    tokens_sent: int = 0
+
+    def shares(self, value: Callable[[Reply], float | None], *shares: float) -> str:
+        """Percentiles over the replies, in milliseconds."""
+        known = sorted(number for reply in self.replies if (number := value(reply)) is not None)
+        return " / ".join(f"{percentile(known, share) * 1e3:.0f}" if known else "-" for share in shares)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run it; returns the exit status."""
+    screen = Screen()
+    real = options.model is not None
+    jobs = workload(
+        options.calls or (40 if options.quick else 12 if real else 200), options.seed, longest=500 if real else 6000
+    )
+    if real and not _agreed(options, jobs, screen):
+        return 1
+    with ExitStack() as cleanup:
+        connect = _target(options, cleanup)
+        results = anyio.run(_run_all, connect, jobs, screen)
+    _show(results, jobs, screen, real=real)
+    return 0 if all(result.replies for result in results) else 1
+
+
+def _agreed(options: argparse.Namespace, jobs: Sequence[Job], screen: Screen) -> bool:
+    """Say what a run against a real provider will spend, and ask."""
+    calls = len(jobs) * len(SETTINGS)
+    tokens = sum(job.tokens for job in jobs) * len(SETTINGS)
+    answers = sum(job.max_tokens for job in jobs) * len(SETTINGS)
+    screen.say(f"{options.model}: {calls} calls, about {tokens:,} input tokens, at most {answers:,} output tokens.")
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        screen.say("Nothing was sent: nobody is there to agree. Use --yes.")
+        return False
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _target(options: argparse.Namespace, cleanup: ExitStack) -> Connect:
+    """How to make a client: for the real target, or for a pretend provider that lives as long as `cleanup`."""
+    if options.model is not None:
+        return lambda policy: AsyncClient(options.model, base_url=options.base_url, policy=policy)
+    world = World.production(scale=_SCALE)
+    server = cleanup.enter_context(ProviderServer(world=world, seed=options.seed, process=True))
+    return lambda policy: AsyncClient("openai:demo", base_url=server.base_url, api_key="none", policy=policy)
+
+
+async def _run_all(connect: Connect, jobs: Sequence[Job], screen: Screen) -> list[Result]:
+    results = []
+    for setting in SETTINGS:
+        with screen.progress(setting.name, len(jobs)) as advance:
+            results.append(await _run(setting, connect, jobs, advance))
+    return results
+
+
+async def _run(
+    setting: Setting, connect: Connect, jobs: Sequence[Job], advance: Callable[[], None]
+) -> Result:
+    """The workload by `_AT_ONCE` users, each asking the next question once its last one is answered."""
+    result = Result(setting)
+    waiting = iter(jobs)
+
+    async def user(client: AsyncClient | None) -> None:
+        for job in waiting:
+            mine = client or connect(setting.policy)
+            try:
+                result.tokens_sent += job.tokens
+                result.replies.append(await mine.chat(job.messages, max_tokens=job.max_tokens))
+            except FastClientError:
+                result.errors += 1
+            finally:
+                if client is None:
+                    await mine.aclose()
+            advance()
+
+    async with _client(setting, connect) as shared, anyio.create_task_group() as tasks:
+        for _ in range(_AT_ONCE):
+            tasks.start_soon(user, shared)
+    return result
+
+
+@asynccontextmanager
+async def _client(setting: Setting, connect: Connect) -> AsyncIterator[AsyncClient | None]:
+    """The client all users share, or None if each call makes its own."""
+    if not setting.shared:
+        yield None
+        return
+    async with connect(setting.policy) as client:
+        if setting.warm:
+            await client.warm()
+        yield client
+
+
+def _show(results: Sequence[Result], jobs: Sequence[Job], screen: Screen, *, real: bool) -> None:
+    columns = ("setting", "TTFT p50/p95/p99", "total p50/p99", "tokens sent", "calls saved", "errors")
+    rows = [
+        (
+            result.setting.name,
+            result.shares(lambda reply: reply.timings.ttft, 0.5, 0.95, 0.99),
+            result.shares(lambda reply: reply.timings.total, 0.5, 0.99),
+            f"{result.tokens_sent:,}",
+            str(sum(reply.cache.state not in ("bypass", "miss") for reply in result.replies)),
+            str(result.errors),
+        )
+        for result in results
+    ]
+    repeats = sum(job.seen for job in jobs)
+    where = "a real provider" if real else f"a pretend provider at {_SCALE:g} of real times"
+    screen.table(f"{len(jobs)} calls ({repeats} of them repeats) against {where}; milliseconds", columns, rows)
+    replies = sorted(results[-1].replies, key=lambda reply: reply.timings.total)
+    if replies:
+        screen.say(f"A median call of the last row: {replies[len(replies) // 2].timings}")
