@@ -61,9 +61,9 @@ class Client:
         """Ask, and return the answer as it comes. See `AsyncClient.stream`."""
         return ReplyStream(Reading(self._core, self._core.ask(messages, options)))
 
-    def warm(self) -> Warmed:
-        """Open a connection now, so that the next call does not have to. Reports what it did; never raises."""
-        return engine().run(self._core.warm)
+    def warm(self, connections: int = 1) -> Warmed:
+        """Open connections now, so that the next calls do not have to. A failure is reported, not raised."""
+        return engine().run(lambda: self._core.warm(connections))
 
     def with_(self, *, policy: Policy) -> Self:
         """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""

@@ -73,9 +73,9 @@ class AsyncClient:
         """Ask, and return the answer as it comes. Words are checked now; the call starts on entry or first use."""
         return AsyncReplyStream(Reading(self._core, self._core.ask(messages, options)))
 
-    async def warm(self) -> Warmed:
-        """Open a connection now, so that the next call does not have to. Reports what it did; never raises."""
-        return await self._core.warm()
+    async def warm(self, connections: int = 1) -> Warmed:
+        """Open connections now, so that the next calls do not have to. A failure is reported, not raised."""
+        return await self._core.warm(connections)
 
     def with_(self, *, policy: Policy) -> Self:
         """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""

@@ -184,7 +184,7 @@ class Retry:
     budget: float = 0.10
 
     def __post_init__(self) -> None:
-        _whole("retry.attempts", self.attempts)
+        whole("retry.attempts", self.attempts)
         _share("retry.budget", self.budget)
 
 
@@ -209,7 +209,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.concurrency is not None:
-            _whole("limits.concurrency", self.concurrency)
+            whole("limits.concurrency", self.concurrency)
         _instance("limits.pace", self.pace, bool)
 
 
@@ -224,7 +224,7 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if self.max_input_tokens is not None:
-            _whole("prompt.max_input_tokens", self.max_input_tokens)
+            whole("prompt.max_input_tokens", self.max_input_tokens)
         _instance("prompt.squeeze", self.squeeze, bool)
         _instance("prompt.stable", self.stable, bool)
         if self.provider_cache not in ("auto", "off"):
@@ -300,7 +300,8 @@ def _instance(name: str, value: object, kind: type[_T]) -> _T:
     return value
 
 
-def _whole(name: str, value: object) -> None:
+def whole(name: str, value: object) -> None:
+    """Refuse anything but a whole number above 0."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError.of(name, value, "must be a whole number above 0")
 

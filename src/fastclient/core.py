@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-from fastclient.config import Policy, Secret, Target, as_target, is_loopback
+from fastclient.config import Policy, Secret, Target, as_target, is_loopback, whole
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.seam import seam
@@ -85,12 +85,16 @@ class Core:
         return copy
 
     def ask(self, messages: Messages, options: Mapping[str, Any]) -> Request:
-        """Check the caller's words, and that this client may be used here and now."""
+        """Check the caller's words."""
+        self._check_usable()
+        return checked(messages, options)
+
+    def _check_usable(self) -> None:
+        """Whether this client may be used here and now."""
         if self.closed:
             raise ConfigError("client: closed")
         if not self.blocking and os.getpid() != self._pid:
             raise ConfigError("client: an AsyncClient cannot be used after a fork; make one in the child process")
-        return checked(messages, options)
 
     async def open(self, request: Request, *, held: bool) -> tuple[Call, TimedStream]:
         """Start a call; return when its first content is there. `held` says whether the caller will see chunks."""
@@ -116,8 +120,10 @@ class Core:
         logger.debug("stream of call %s was dropped unread; closed by the garbage collector", call.id)
         emit(self.policy.observers, StreamAbandoned(call_id=call.id))
 
-    async def warm(self) -> Warmed:
-        return await warmed(self._wire, self.target, self.policy.timeouts)
+    async def warm(self, connections: int) -> Warmed:
+        self._check_usable()
+        whole("connections", connections)
+        return await warmed(self._wire, self.target, self.policy.timeouts, connections)
 
     def stats(self) -> Stats:
         return self._stats.snapshot()

@@ -21,33 +21,51 @@ _MOST = 2**20  # bytes of it to read: a connection can only be used again after 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmed:
-    """What warming did. `ready` means that the next call finds an open connection; `seconds` is what it will save.
+    """What warming did. `ready` is the number of open connections the next calls find; `seconds` what each one saves.
 
-    Providers that close the connection after the probe leave `ready` false; `error` is the class of a failure.
+    A provider that closes the connection after the probe leaves `ready` at 0; `error` is the class of a failure.
     """
 
     target: str
-    ready: bool
+    ready: int
     seconds: float
     error: str | None = None
 
 
-async def warmed(wire: Wire, target: Target, timeouts: Timeouts) -> Warmed:
-    """Open a connection to the target with a request that costs no tokens. Bounded; reports failure, never raises."""
+async def warmed(wire: Wire, target: Target, timeouts: Timeouts, connections: int) -> Warmed:
+    """Open connections with requests that cost no tokens. Bounded in time; reports failures, never raises them."""
     clock = running_clock()
-    marks = Marks(clock, clock())
-    complete, error = False, "DeadlineExceeded"
+    started = clock()
+    errors: list[str | None] = []
+
+    async def probe() -> None:
+        errors.append(await _probe(wire, target, timeouts, Marks(clock, clock())))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(connections):
+            tasks.start_soon(probe)
+    return Warmed(
+        target=target.name,
+        ready=errors.count(None),
+        seconds=clock() - started,
+        error=next((error for error in errors if error), None),
+    )
+
+
+async def _probe(wire: Wire, target: Target, timeouts: Timeouts, marks: Marks) -> str | None:
+    """Open one connection and see it through; the class of what went wrong, or None."""
     with anyio.move_on_after(timeouts.connect * 2 + _PATIENCE):
         try:
             response = await wire.send(find(target.provider).ping(target), timeouts, marks)
             try:
                 size = 0
-                while size < _MOST and (piece := await response.read()):
+                while piece := await response.read():
                     size += len(piece)
-                complete = size < _MOST and response.headers.get("connection", "").lower() != "close"
-                error = ""
+                    if size > _MOST:
+                        return "AnswerTooLong"
+                return "ConnectionClosed" if response.headers.get("connection", "").lower() == "close" else None
             finally:
                 await response.aclose()
         except FastClientError as failure:
-            error = type(failure).__name__
-    return Warmed(target=target.name, ready=complete, seconds=clock() - marks.started, error=error or None)
+            return type(failure).__name__
+    return "DeadlineExceeded"

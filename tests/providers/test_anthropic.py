@@ -36,7 +36,9 @@ def test_request(base_url: str) -> None:
 
 def test_a_tool_conversation() -> None:
     """System goes on top, tool calls become tool_use, results of one turn become one user message."""
-    calls = [{"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": '{"n":%d}' % n}} for n in (1, 2)]
+    calls = [
+        {"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": '{"n":%d}' % n}} for n in (1, 2)
+    ]
     sent = body(
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "go"},
@@ -57,7 +59,9 @@ def test_native_blocks_pass_unchanged() -> None:
         {"type": "thinking", "thinking": "hm", "signature": "sig"},
         {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}},
     ]
-    sent = body({"role": "user", "content": "q"}, {"role": "assistant", "content": blocks}, {"role": "user", "content": "?"})
+    sent = body(
+        {"role": "user", "content": "q"}, {"role": "assistant", "content": blocks}, {"role": "user", "content": "?"}
+    )
     assert sent["messages"][1]["content"] == blocks
 
 
@@ -77,7 +81,10 @@ def test_images() -> None:
         ({"stop": "END"}, {"stop_sequences": ["END"]}),
         ({"max_completion_tokens": 9}, {"max_tokens": 9}),
         ({"tool_choice": "required"}, {"tool_choice": {"type": "any"}}),
-        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, {"tool_choice": {"type": "tool", "name": "f"}}),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+            {"tool_choice": {"type": "tool", "name": "f"}},
+        ),
         ({"parallel_tool_calls": False}, {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}),
         ({"thinking": {"type": "enabled", "budget_tokens": 9}}, {"thinking": {"type": "enabled", "budget_tokens": 9}}),
         (
@@ -143,7 +150,13 @@ def test_a_whole_message() -> None:
         {"type": "text", "text": "hi"},
         {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
     ]
-    document = {"type": "message", "model": "m", "content": content, "stop_reason": "tool_use", "usage": {"input_tokens": 3}}
+    document = {
+        "type": "message",
+        "model": "m",
+        "content": content,
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 3},
+    }
     answer = read("anthropic", orjson.dumps(document), whole=True).answer
     assert (answer.text, answer.reasoning, answer.finish_reason) == ("hi", "hm", "tool_calls")
     assert answer.tool_calls[0].parsed() == {"a": 1}

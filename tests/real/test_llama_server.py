@@ -60,7 +60,9 @@ def test_the_official_sdk_gets_the_same_text(llama_url: str, task: str) -> None:
     messages = [{"role": "user", "content": task}]
     with openai.OpenAI(base_url=llama_url, api_key="none") as theirs:
         whole = theirs.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=90)
-        parts = theirs.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=90, stream=True)
+        parts = theirs.chat.completions.create(
+            model="tiny", messages=messages, temperature=0, max_tokens=90, stream=True
+        )
         streamed = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
     with fc.Client("openai:tiny", base_url=llama_url) as ours:
         reply = ours.chat(messages, temperature=0, max_tokens=90)

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 fine, 1 failed, 2 wrong usage, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="fastclient", description="Make LLM calls fast, and see where their time goes.")
+    parser = argparse.ArgumentParser(prog="fastclient", description="Make LLM calls fast.")
     parser.add_argument("--version", action="version", version=f"fastclient {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _demo(commands.add_parser("demo", help="run a mixed workload and show what it costs in time; needs no key"))

@@ -71,10 +71,11 @@ def demo(options: argparse.Namespace) -> int:
     jobs = workload(
         options.calls or (40 if options.quick else 12 if real else 200), options.seed, longest=500 if real else 6000
     )
-    if real and not _agreed(options, jobs, screen):
-        return 1
     with ExitStack() as cleanup:
         connect = _target(options, cleanup)
+        connect(Policy())  # a missing key or a wrong URL shows before anybody is asked anything
+        if real and not _agreed(options, jobs, screen):
+            return 1
         results = anyio.run(_run_all, connect, jobs, screen)
     _show(results, jobs, screen, real=real)
     return 0 if all(result.replies for result in results) else 1
@@ -111,9 +112,7 @@ async def _run_all(connect: Connect, jobs: Sequence[Job], screen: Screen) -> lis
     return results
 
 
-async def _run(
-    setting: Setting, connect: Connect, jobs: Sequence[Job], advance: Callable[[], None]
-) -> Result:
+async def _run(setting: Setting, connect: Connect, jobs: Sequence[Job], advance: Callable[[], None]) -> Result:
     """The workload by `_AT_ONCE` users, each asking the next question once its last one is answered."""
     result = Result(setting)
     waiting = iter(jobs)
@@ -145,7 +144,7 @@ async def _client(setting: Setting, connect: Connect) -> AsyncIterator[AsyncClie
         return
     async with connect(setting.policy) as client:
         if setting.warm:
-            await client.warm()
+            await client.warm(_AT_ONCE)
         yield client
 
 

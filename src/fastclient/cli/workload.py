@@ -37,7 +37,7 @@ class Job:
 
 
 def workload(count: int, seed: int, *, longest: int = 6000) -> list[Job]:
-    """`count` jobs: about 60 % turns of eight conversations, 15 % long documents (up to `longest` tokens), 25 % repeats."""
+    """`count` jobs: some 60 % turns of eight conversations, 15 % documents of up to `longest` tokens, 25 % repeats."""
     rng = Random(seed)
     talks: list[list[Message]] = [[{"role": "system", "content": _SYSTEM}] for _ in range(8)]
     jobs: list[Job] = []

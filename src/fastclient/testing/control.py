@@ -66,7 +66,7 @@ class Child:
 
     def _ask(self, question: object) -> Any:
         process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: S101
         with self._lock:
             process.stdin.write(packed(question))
             process.stdin.flush()

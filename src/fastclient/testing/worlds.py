@@ -83,7 +83,16 @@ class World:
         `scale=0.01` keeps the shape and makes it a hundred times faster.
         """
         tail = ((0.02, 9.0), (0.002, 40.0))
-        return cls(base=0.45, sigma=0.5, tail=tail, prefill=1 / 9000, gap=0.0125, gap_sigma=0.35, handshake=0.1, scale=scale)
+        return cls(
+            base=0.45,
+            sigma=0.5,
+            tail=tail,
+            prefill=1 / 9000,
+            gap=0.0125,
+            gap_sigma=0.35,
+            handshake=0.1,
+            scale=scale,
+        )
 
     @classmethod
     def stragglers(cls, share: float, factor: float, base: float = 0.05, sigma: float = 0.35) -> World:
