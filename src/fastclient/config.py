@@ -10,8 +10,8 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 from fastclient.errors import ConfigError
 
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["Hedge", "Limits", "Policy", "Price", "Prompt", "Retry", "Secret", "Target", "Timeouts"]
 
 _LOOPBACK = re.compile(r"localhost|.+\.localhost|127(\.\d{1,3}){3}|::1")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
 
-def _seconds(owner: str, **values: float) -> None:
-    """Each value must be a finite number of seconds above zero."""
-    for name, value in values.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value <= 0:
-            raise ConfigError.of(f"{owner}.{name}", value, "must be a finite number of seconds above 0")
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number; True and False are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def seconds(name: str, value: Any) -> None:
+    """Refuse anything but a finite number of seconds above 0."""
+    if not is_number(value) or value <= 0:
+        raise ConfigError.of(name, value, "must be a finite number of seconds above 0")
 
 
 class Secret:
@@ -69,8 +73,10 @@ class Price:
 
     def __post_init__(self) -> None:
         for name in ("input", "output", "cache_read", "cache_write"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
+            value: Any = getattr(self, name)
+            if value is None and name.startswith("cache"):
+                continue
+            if not is_number(value) or value < 0:
                 raise ConfigError.of(f"price.{name}", value, "must be a finite number, 0 or above")
 
 
@@ -97,8 +103,16 @@ class Target:
         if isinstance(self.api_key, str):
             object.__setattr__(self, "api_key", Secret(self.api_key))
         if self.api_key is not None:
+            if not isinstance(self.api_key, Secret):
+                raise ConfigError.at("api_key", f"must be a text, not {type(self.api_key).__name__}")
             _header("api_key", self.key)
+        if self.price is not None:
+            instance("target.price", self.price, Price)
+        if not isinstance(self.headers, Mapping):
+            raise ConfigError.at("headers", f"must map names to values, not be a {type(self.headers).__name__}")
         for name, value in self.headers.items():
+            if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+                raise ConfigError.at("headers", "a name is no HTTP token (not shown)")
             _header(f"headers[{name!r}]", value)
         if self.base_url is not None:
             object.__setattr__(self, "base_url", _checked_url(self.base_url, self.allow_http))
@@ -118,28 +132,34 @@ class Target:
 
 
 def _header(name: str, value: object) -> None:
-    """A header value must be printable latin text; a stray newline would let an HTTP library print the key."""
+    """A header value must be printable ASCII; a stray newline would let an HTTP library print the key."""
     if not (isinstance(value, str) and value.isascii() and value.isprintable() and value == value.strip()):
-        error = ConfigError(f"{name}: must be printable ASCII without spaces at its ends (value not shown)")
-        error.field = name
-        raise error
+        raise ConfigError.at(name, "must be printable ASCII without spaces at its ends (value not shown)")
 
 
 def _checked_url(url: object, allow_http: bool) -> str:
     """The URL without its trailing slash, or a ConfigError that shows no more of it than is safe to show."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-        host = (parts.hostname or "") if parts else ""
-        port_ok = parts is not None and (parts.port or True)
-    except ValueError:
-        parts, host, port_ok = None, "", False
-    if parts is None or not port_ok or parts.scheme not in ("http", "https") or not host:
-        raise ConfigError.of("base_url", _shown(url), "must be a URL with scheme and host, like https://host/v1")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    problem = "must be a URL with scheme and host, like https://host/v1"
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        raise ConfigError.of("base_url", _shown(url), problem)
+    parts = _split(url)
+    host = (parts.hostname if parts else None) or ""
+    if parts is None or parts.scheme not in ("http", "https") or not host:
+        raise ConfigError.of("base_url", _shown(url), problem)
+    if "@" in url or "?" in url or "#" in url:
         raise ConfigError.of("base_url", _shown(url), "must not carry a user, password, query or fragment")
     if parts.scheme == "http" and not allow_http and not _LOOPBACK.fullmatch(host):
         raise ConfigError.of("base_url", _shown(url), "must be https (or loopback, or set allow_http=True)")
     return parts.geturl().rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL. The parser's own error would quote what stands in the place of a port."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.port is None or parts.port > 0 else None
+    except ValueError:
+        return None
 
 
 def is_loopback(url: str) -> bool:
@@ -173,7 +193,8 @@ class Timeouts:
     thinking: float = 300.0
 
     def __post_init__(self) -> None:
-        _seconds("timeouts", **{name: getattr(self, name) for name in self.__slots__})
+        for name in self.__slots__:
+            seconds(f"timeouts.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +218,8 @@ class Hedge:
 
     def __post_init__(self) -> None:
         _share("hedge.budget", self.budget)
+        if not isinstance(self.targets, (tuple, list)):
+            raise ConfigError.of("hedge.targets", self.targets, "must be a tuple of targets")
         object.__setattr__(self, "targets", tuple(as_target(target) for target in self.targets))
 
 
@@ -210,7 +233,7 @@ class Limits:
     def __post_init__(self) -> None:
         if self.concurrency is not None:
             whole("limits.concurrency", self.concurrency)
-        _instance("limits.pace", self.pace, bool)
+        instance("limits.pace", self.pace, bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,8 +248,8 @@ class Prompt:
     def __post_init__(self) -> None:
         if self.max_input_tokens is not None:
             whole("prompt.max_input_tokens", self.max_input_tokens)
-        _instance("prompt.squeeze", self.squeeze, bool)
-        _instance("prompt.stable", self.stable, bool)
+        instance("prompt.squeeze", self.squeeze, bool)
+        instance("prompt.stable", self.stable, bool)
         if self.provider_cache not in ("auto", "off"):
             raise ConfigError.of("prompt.provider_cache", self.provider_cache, 'must be "auto" or "off"')
 
@@ -254,10 +277,10 @@ class Policy:
     observers: tuple[Observer, ...] = ()
 
     def __post_init__(self) -> None:
-        _instance("policy.timeouts", self.timeouts, Timeouts)
+        instance("policy.timeouts", self.timeouts, Timeouts)
         for name, kind in (("retry", Retry), ("hedge", Hedge), ("limits", Limits), ("prompt", Prompt)):
             if getattr(self, name) is not None:
-                _instance(f"policy.{name}", getattr(self, name), kind)
+                instance(f"policy.{name}", getattr(self, name), kind)
         for name in ("cache", "semantic", "route"):
             if getattr(self, name) is not None:
                 raise ConfigError.of(f"policy.{name}", getattr(self, name), "has no layer in this version: use None")
@@ -288,13 +311,14 @@ class Policy:
 
 def as_target(target: Target | str) -> Target:
     """A target, or the target a `"provider:model"` string names."""
-    return Target(target) if isinstance(target, str) else _instance("target", target, Target)
+    return Target(target) if isinstance(target, str) else instance("target", target, Target)
 
 
 _T = TypeVar("_T")
 
 
-def _instance(name: str, value: object, kind: type[_T]) -> _T:
+def instance(name: str, value: object, kind: type[_T]) -> _T:
+    """Refuse anything but a value of this class."""
     if not isinstance(value, kind):
         raise ConfigError.of(name, value, f"must be a {kind.__name__}")
     return value
@@ -306,6 +330,6 @@ def whole(name: str, value: object) -> None:
         raise ConfigError.of(name, value, "must be a whole number above 0")
 
 
-def _share(name: str, value: object) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+def _share(name: str, value: Any) -> None:
+    if not is_number(value) or not 0 <= value <= 1:
         raise ConfigError.of(name, value, "must be a share between 0 and 1")

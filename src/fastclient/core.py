@@ -13,7 +13,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any
 
-from fastclient.config import Policy, Secret, Target, as_target, is_loopback, whole
+from fastclient.config import Policy, Secret, Target, as_target, instance, is_loopback, whole
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.seam import seam
@@ -49,7 +49,10 @@ class Core:
         allow_http: bool,
         blocking: bool,
     ) -> None:
+        instance("policy", policy, Policy)
         target = as_target(target)
+        if headers is not None and not isinstance(headers, Mapping):
+            raise ConfigError.at("headers", f"must map names to values, not be a {type(headers).__name__}")
         target = replace(
             target,
             base_url=target.base_url if base_url is None else base_url,
@@ -67,9 +70,7 @@ class Core:
         self._build()
 
     def _build(self) -> None:
-        policy = self.policy
-        if not isinstance(policy, Policy):
-            raise ConfigError.of("policy", policy, "must be a Policy")
+        policy = instance("policy", self.policy, Policy)
         for lever in policy.pending():
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         across: tuple[Layer, ...] = (seam,) if self.blocking else ()
@@ -92,9 +93,9 @@ class Core:
     def _check_usable(self) -> None:
         """Whether this client may be used here and now."""
         if self.closed:
-            raise ConfigError("client: closed")
+            raise ConfigError.at("client", "closed")
         if not self.blocking and os.getpid() != self._pid:
-            raise ConfigError("client: an AsyncClient cannot be used after a fork; make one in the child process")
+            raise ConfigError.at("client", "an AsyncClient cannot be used after a fork: make one in the child process")
 
     async def open(self, request: Request, *, held: bool) -> tuple[Call, TimedStream]:
         """Start a call; return when its first content is there. `held` says whether the caller will see chunks."""
@@ -171,7 +172,7 @@ class Reading:
         while await self.fill():
             self.buffer.clear()
         if self._stream is None:
-            raise ConfigError("stream: never opened, so there is no reply")
+            raise ConfigError.at("stream", "never opened, so there is no reply")
         return self._stream.reply()
 
     async def aclose(self) -> None:
@@ -194,12 +195,14 @@ def _resolved(target: Target, *, key_needed: bool) -> Target:
     target = replace(target, base_url=url)
     key = target.key or os.environ.get(dialect.key_variable, "")
     if not key and key_needed and not is_loopback(url):
-        raise ConfigError(f"api_key: none was given, and {dialect.key_variable} is not set")
+        raise ConfigError.at("api_key", f"none was given, and {dialect.key_variable} is not set")
     return replace(target, api_key=Secret(key))
 
 
 def _wire(wire: Wire | str, policy: Policy) -> Wire:
     if not isinstance(wire, str):
+        if isinstance(wire, type) or not callable(getattr(wire, "send", None)) or not hasattr(wire, "aclose"):
+            raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or an object with send and aclose')
         return wire
     if wire not in ("httpx2", "httpx"):
         raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or a Wire')

@@ -68,7 +68,12 @@ class ConfigError(FastClientError, ValueError):
     @classmethod
     def of(cls, field: str, value: object, problem: str) -> ConfigError:
         """The usual form: the field, the value (shortened), and what is wrong with it."""
-        error = cls(f"{field}: {reprlib.repr(value)} {problem}")
+        return cls.at(field, f"{reprlib.repr(value)} {problem}")
+
+    @classmethod
+    def at(cls, field: str, problem: str) -> ConfigError:
+        """The form for values that must not be shown: keys, prompts, and what may hold them."""
+        error = cls(f"{field}: {problem}")
         error.field = field
         return error
 

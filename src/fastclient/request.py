@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
+from fastclient.config import instance, seconds
 from fastclient.errors import ConfigError
 from fastclient.types import CacheMode, Message, Messages, Priority, Request
 
@@ -15,7 +16,11 @@ __all__ = ["Options", "checked"]
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _PRIORITIES = ("interactive", "default", "background")
 _CACHE_MODES = ("use", "refresh", "off")
-_TAKEN = {"model": "belongs to the target", "messages": "is the first argument", "stream": "is client.stream()"}
+_TAKEN = {
+    "messages": "is the first argument",
+    "model": "belongs to the client's target",
+    "stream": "is client.stream()",
+}
 
 
 class Options(TypedDict, total=False):
@@ -52,22 +57,31 @@ def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     """The request for these words. Raises ConfigError naming the field and the value."""
     params = dict(options)
     steering = {name: params.pop(name) for name in ("priority", "namespace", "cache", "timeout") if name in params}
-    metadata = params.pop("metadata", None) or {}
+    metadata = _mapping("metadata", params.pop("metadata", None))
     if params.get("hedge"):
         raise ConfigError.of("hedge", params["hedge"], "has no layer in this version")
     params.pop("hedge", None)
-    params |= dict(params.pop("extra_body", None) or {})
-    for name, value in params.items():
-        if name in _TAKEN:
-            raise ConfigError.of(name, value, f"cannot be given here: it {_TAKEN[name]}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError.of(name, value, "must be a finite number")
+    params |= _mapping("extra_body", params.pop("extra_body", None))
+    for name in _TAKEN.keys() & params:
+        shown = "" if name == "messages" else f"{reprlib.repr(params[name])} "
+        raise ConfigError.at(name, f"{shown}cannot be given here: it {_TAKEN[name]}")
+    if params.get("n", 1) != 1:
+        raise ConfigError.of("n", params["n"], "must be 1: a reply holds one answer")
     _one_of("priority", steering.get("priority", "default"), _PRIORITIES)
     _one_of("cache", steering.get("cache", "use"), _CACHE_MODES)
-    timeout = steering.get("timeout")
-    if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
-        raise ConfigError.of("timeout", timeout, "must be a finite number of seconds above 0")
+    if steering.get("timeout") is not None:
+        seconds("timeout", steering["timeout"])
+    if steering.get("namespace") is not None:
+        instance("namespace", steering["namespace"], str)
     return Request(messages=_messages(messages), params=params, metadata=metadata, **steering)
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError.at(name, f"must be a mapping, not a {type(value).__name__}")
+    return dict(value)
 
 
 def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -81,7 +95,7 @@ def _messages(messages: object) -> tuple[Message, ...]:
             raise ConfigError.of("messages", messages, "must not be empty")
         return ({"role": "user", "content": messages},)
     if not isinstance(messages, Sequence) or isinstance(messages, bytes):
-        raise ConfigError.of("messages", type(messages).__name__, "must be a string or a list of messages")
+        raise ConfigError.at("messages", f"must be a string or a list of messages, not a {type(messages).__name__}")
     if not messages:
         raise ConfigError.of("messages", messages, "must not be empty")
     return tuple(_message(message, f"messages[{number}]") for number, message in enumerate(messages))
@@ -89,7 +103,7 @@ def _messages(messages: object) -> tuple[Message, ...]:
 
 def _message(message: object, place: str) -> Message:
     if not isinstance(message, Mapping):
-        raise ConfigError.of(place, type(message).__name__, "must be a dict with role and content")
+        raise ConfigError.at(place, f"must be a dict with role and content, not a {type(message).__name__}")
     role = message.get("role")
     if role not in _ROLES:
         near = get_close_matches(role, _ROLES, 1) if isinstance(role, str) else []
@@ -98,9 +112,9 @@ def _message(message: object, place: str) -> Message:
     content = message.get("content")
     if content is None:
         if not (role == "assistant" and message.get("tool_calls")):
-            raise ConfigError.of(f"{place}.content", content, "is missing")
+            raise ConfigError.at(f"{place}.content", "is missing")
     elif not isinstance(content, str) and not (
         isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content)
     ):
-        raise ConfigError.of(f"{place}.content", type(content).__name__, "must be a string or a list of parts")
+        raise ConfigError.at(f"{place}.content", f"must be a string or a list of parts, not a {type(content).__name__}")
     return dict(message)

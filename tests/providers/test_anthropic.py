@@ -37,7 +37,7 @@ def test_request(base_url: str) -> None:
 def test_a_tool_conversation() -> None:
     """System goes on top, tool calls become tool_use, results of one turn become one user message."""
     calls = [
-        {"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": '{"n":%d}' % n}} for n in (1, 2)
+        {"id": f"c{n}", "type": "function", "function": {"name": "f", "arguments": f'{{"n":{n}}}'}} for n in (1, 2)
     ]
     sent = body(
         {"role": "system", "content": "be brief"},

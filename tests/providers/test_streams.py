@@ -52,7 +52,7 @@ def test_every_byte(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_one_stream_at_every_byte(dialect: str) -> None:
-    """The same at each single byte of a few streams, byte by byte too; the blank line at the very end may be missing."""
+    """The same at each byte of a few streams, and byte by byte; the blank line at the very end may be missing."""
     for answer in answers(seed=4, count=4):
         body, closing = written(dialect, answer)
         expected = read(dialect, body).meaning

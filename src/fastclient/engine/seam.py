@@ -62,7 +62,7 @@ class Engine:
     ) -> None:
         """Run `work` as a task on the loop, in the caller's context; `on_start` gets the task, on the loop's thread."""
         if self._loop.is_closed():
-            raise ConfigError("client: used after its event loop ended with the interpreter")
+            raise ConfigError.at("client", "used after its event loop ended with the interpreter")
         self._loop.call_soon_threadsafe(self._begin, work, on_start, copy_context())
 
     def _begin(
@@ -164,7 +164,7 @@ class Flight(Stream):
 
     def __init__(self, engine: Engine, handler: Handler, call: Call) -> None:
         if engine.is_current:
-            raise ConfigError("client: a blocking call from the engine's own thread would wait for itself")
+            raise ConfigError.at("client", "a blocking call from the engine's own thread would wait for itself")
         self._engine = engine
         self._handler = handler
         self._call = call

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import orjson
 
 from fastclient.config import Target
 from fastclient.errors import ConfigError
@@ -153,26 +156,42 @@ def _params(params: Mapping[str, object]) -> Json:
         stop = out.pop("stop")
         out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if "tools" in out:
-        out["tools"] = [_tool(tool) for tool in out["tools"]]
+        with _translating("tools"):
+            out["tools"] = [_tool(tool, number) for number, tool in enumerate(out["tools"])]
     parallel = out.pop("parallel_tool_calls", None)
-    choice = out.get("tool_choice")
+    with _translating("tool_choice"):
+        choice = _choice(out.pop("tool_choice", None), parallel)
+    return out if choice is None else out | {"tool_choice": choice}
+
+
+def _choice(choice: Any, parallel: object) -> Json | None:
     if isinstance(choice, str):
-        out["tool_choice"] = choice = {"type": {"required": "any"}.get(choice, choice)}
-    elif isinstance(choice, Mapping) and choice.get("type") == "function":
-        out["tool_choice"] = choice = {"type": "tool", "name": choice["function"]["name"]}
-    if parallel is False:
-        out["tool_choice"] = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
-    return out
+        choice = {"type": {"required": "any"}.get(choice, choice)}
+    elif choice is not None and choice.get("type") == "function":
+        choice = {"type": "tool", "name": choice["function"]["name"]}
+    return {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True} if parallel is False else choice
 
 
-def _tool(tool: Any) -> Json:
-    function = tool.get("function") if isinstance(tool, Mapping) else None
-    if function is None:
-        return dict(tool)
-    translated = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
-    if function.get("description"):
-        translated["description"] = function["description"]
-    return translated
+@contextmanager
+def _translating(place: str) -> Iterator[None]:
+    """Whatever has not the shape it should have is a ConfigError that names its place, and does not quote it."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError.at(place, f"cannot be translated for Anthropic ({type(error).__name__})") from None
+
+
+def _tool(tool: Any, number: int) -> Json:
+    with _translating(f"tools[{number}]"):
+        function = tool.get("function")
+        if function is None:
+            return dict(tool)
+        translated = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
+        if function.get("description"):
+            translated["description"] = function["description"]
+        return translated
 
 
 def _messages(messages: tuple[Message, ...]) -> tuple[list[Json], list[Json]]:
@@ -200,10 +219,11 @@ def _content(content: object, number: int) -> list[Json]:
         return []
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return [_part(part, number) for part in _sequence(content)]
+    with _translating(f"messages[{number}].content"):
+        return [_part(part) for part in _sequence(content)]
 
 
-def _part(part: Any, number: int) -> Json:
+def _part(part: Any) -> Json:
     """One content part; Anthropic's own kinds pass unchanged."""
     if part.get("type") != "image_url":
         return dict(part)
@@ -213,28 +233,22 @@ def _part(part: Any, number: int) -> Json:
         return {"type": "image", "source": {"type": "url", "url": url}}
     kind, separator, data = url[5:].partition(";base64,")
     if not separator:
-        raise ConfigError.of(f"messages[{number}].content", kind[:40], "is a data URL that is not base64")
+        raise ValueError("a data URL that is not base64")
     return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
 
 
 def _result(message: Message, number: int) -> list[Json]:
     identity = message.get("tool_call_id")
     if not isinstance(identity, str):
-        raise ConfigError.of(f"messages[{number}].tool_call_id", identity, "must name the tool call it answers")
+        raise ConfigError.at(f"messages[{number}].tool_call_id", "must name the tool call it answers")
     return [{"type": "tool_result", "tool_use_id": identity, "content": _content(message.get("content"), number)}]
 
 
 def _use(call: Any, number: int) -> Json:
-    import orjson
-
-    function = call["function"]
-    try:
+    with _translating(f"messages[{number}].tool_calls"):
+        function = call["function"]
         arguments = orjson.loads(function.get("arguments") or "{}")
-    except ValueError:
-        raise ConfigError.of(
-            f"messages[{number}].tool_calls", function.get("name"), "has arguments that are not JSON"
-        ) from None
-    return {"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments}
+        return {"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments}
 
 
 def _sequence(value: object) -> list[Any]:

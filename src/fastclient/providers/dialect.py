@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from math import isfinite
 from typing import Any, Protocol, cast
 
 import orjson
@@ -83,27 +84,38 @@ def headers(target: Target, authentication: Mapping[str, str], *, content: bool 
 
 def encoded(body: Json) -> bytes:
     """The body as JSON. Raises ConfigError naming the place of a value JSON has no word for."""
+    cause: TypeError | None = None
     try:
-        return orjson.dumps(body)
+        data = orjson.dumps(body)
     except TypeError as error:
-        path, value = _unwritable(body) or ("request", None)
-        problem = ConfigError(f"{path}: a {type(value).__name__} that cannot be written as JSON")
-        problem.field = path
-        raise problem from error
+        data, cause = b"null", error
+    # orjson writes NaN and the infinities as null without a word, so a null is worth a look.
+    if b"null" in data and (found := _unwritable(body)):
+        path, value = found
+        shown = repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+        raise ConfigError.at(path, f"{shown} cannot be written as JSON") from cause
+    if cause is not None:
+        raise ConfigError.at("request", "cannot be written as JSON") from cause
+    return data
 
 
-def _unwritable(value: object, path: str = "") -> tuple[str, object] | None:
-    """Where the first value is that orjson refuses, and the value."""
+def _unwritable(value: object, path: str = "", depth: int = 0) -> tuple[str, object] | None:
+    """Where the first value is that JSON has no word for, and the value."""
+    if depth > 250:
+        return path, value  # orjson's own limit; a structure that holds itself ends here too
     if isinstance(value, dict):
         for key, item in value.items():
+            place = f"{path}.{key}".lstrip(".")
             if not isinstance(key, str):
-                return f"{path}.{key!r}".lstrip("."), key
-            if found := _unwritable(item, f"{path}.{key}".lstrip(".")):
+                return place, key
+            if found := _unwritable(item, place, depth + 1):
                 return found
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            if found := _unwritable(item, f"{path}[{index}]"):
+            if found := _unwritable(item, f"{path}[{index}]", depth + 1):
                 return found
+    elif isinstance(value, float):
+        return None if isfinite(value) else (path, value)
     else:
         try:
             orjson.dumps(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastclient.config import Target
@@ -23,11 +24,11 @@ class OpenAI:
 
     def write(self, request: Request, target: Target) -> WireRequest:
         params: Json = dict(request.params)
-        if params.get("n", 1) != 1:
-            raise ConfigError.of("n", params["n"], "must be 1: a reply holds one answer")
         if target.base_url == self.base_url and "max_tokens" in params:
             # OpenAI's own reasoning models refuse the old name; other servers know only the old one.
             params.setdefault("max_completion_tokens", params.pop("max_tokens"))
+        if not isinstance(params.get("stream_options", {}), Mapping):
+            raise ConfigError.of("stream_options", params["stream_options"], "must be a mapping")
         body = {
             "model": target.model,
             "messages": request.messages,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -64,9 +65,10 @@ def refusal(
     """The error to raise for an answer that is none. `status` is 200 for an error event inside a stream."""
     text = scrub(body.decode("utf-8", "replace"))
     kind, message, code = _told(body)
+    quota, kind, message = kind == "insufficient_quota", scrub(kind), scrub(message)
     meaning = status if status >= 300 else code
     cls = _BY_STATUS.get(meaning) or (BadRequest if 400 <= meaning < 500 else ServerFailed)
-    detail = hint or scrub(message)[:300] or kind
+    detail = hint or message[:300]
     error = cls(
         f"{provider} answered {status}{f' ({kind})' if kind else ''}{f': {detail}' if detail else ''}",
         provider=provider,
@@ -78,7 +80,7 @@ def refusal(
     wish = headers.get("x-should-retry")
     if wish in ("true", "false"):
         error.retryable = wish == "true"
-    elif kind == "insufficient_quota":
+    elif quota:
         error.retryable = False  # comes as a 429, but waiting does not fill an account
     return error
 
@@ -152,10 +154,19 @@ def scrubber(target: Target, request: Request | None = None) -> Scrub:
             secrets |= set(_texts(message.get("content")))
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 6:  # shorter ones occur by chance and would riddle the text with holes
-                text = text.replace(secret, "***")
+                for form in _forms(secret):
+                    text = text.replace(form, "***")
         return text
 
     return scrub
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret as it is, and as a JSON document may write it."""
+    yield secret
+    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        yield escaped
+        yield escaped.replace("/", "\\/")
 
 
 def _texts(content: object) -> list[str]:
