@@ -33,7 +33,18 @@ IMPURE = {
 }
 
 HOMES = {
-    "anyio": ("engine/*", "wire/*", "tail/*", "cache/*", "local/*", "testing/*", "cli/*", "warm.py", "transport.py"),
+    "anyio": (
+        "engine/*",
+        "wire/*",
+        "tail/*",
+        "cache/*",
+        "local/*",
+        "testing/*",
+        "cli/*",
+        "core.py",
+        "warm.py",
+        "transport.py",
+    ),
     "diskcache": ("cache/disk.py",),
     "httptools": ("wire/direct.py",),
     "httpx": ("wire/family.py", "transport.py"),

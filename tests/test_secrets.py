@@ -13,15 +13,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import anyio
 import pytest
 
 import fastclient as fc
 from fastclient.config import Secret
-from fastclient.observe.timing import Marks
 from fastclient.testing import Answer, Event, FakeProvider, ProviderServer, Reset, Status, Tokens, ToolCall, faults
 from fastclient.types import Chunk, Request, ToolCallDelta
-from fastclient.wire.family import FamilyWire
 from fastclient.wire.port import WireRequest
 
 KEY = "sk-canary-91f3b7d2e0"

@@ -77,9 +77,8 @@ class Client:
         return self._core.stats()
 
     def close(self) -> None:
-        """Close every connection. Calls after this raise ConfigError."""
-        self._core.closed = True
-        if self._owner:
+        """Close every connection. Calls after this raise ConfigError. On a copy it does nothing."""
+        if self._owner and not engine().ended:
             engine().run(self._core.aclose)
 
     def __enter__(self) -> Self:
@@ -144,8 +143,10 @@ class _Pieces(Iterator[_T], Generic[_T]):
     def __init__(self, stream: ReplyStream, pick: Callable[[Chunk], _T]) -> None:
         self._stream = stream
         self._pick = pick
+        self._begun = False
 
     def __next__(self) -> _T:
+        self._begun = True
         reading = self._stream._reading
         while True:
             while not reading.buffer:
@@ -155,5 +156,5 @@ class _Pieces(Iterator[_T], Generic[_T]):
                 return piece
 
     def __del__(self) -> None:
-        if not self._stream._entered:
+        if self._begun and not self._stream._entered:
             self._stream._dropped()

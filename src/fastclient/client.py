@@ -89,8 +89,7 @@ class AsyncClient:
         return self._core.stats()
 
     async def aclose(self) -> None:
-        """Close every connection. Calls after this raise ConfigError."""
-        self._core.closed = True
+        """Close every connection. Calls after this raise ConfigError. On a copy it does nothing."""
         if self._owner:
             await self._core.aclose()
 
@@ -163,8 +162,10 @@ class _AsyncPieces(AsyncIterator[_T], Generic[_T]):
     def __init__(self, stream: AsyncReplyStream, pick: Callable[[Chunk], _T]) -> None:
         self._stream = stream
         self._pick = pick
+        self._begun = False
 
     async def __anext__(self) -> _T:
+        self._begun = True
         reading = self._stream._reading
         while True:
             while not reading.buffer:
@@ -175,5 +176,5 @@ class _AsyncPieces(AsyncIterator[_T], Generic[_T]):
                 return piece
 
     def __del__(self) -> None:
-        if not self._stream._entered:
+        if self._begun and not self._stream._entered:
             self._stream._dropped()

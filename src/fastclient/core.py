@@ -9,16 +9,19 @@ import logging
 import os
 from collections import deque
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import monotonic
 from typing import Any
+
+import anyio
 
 from fastclient.config import Policy, Secret, Target, as_target, instance, is_loopback, whole
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.seam import seam
 from fastclient.engine.stack import Layer, stack
-from fastclient.errors import ConfigError
+from fastclient.errors import ConfigError, StreamCut
 from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
@@ -63,8 +66,8 @@ class Core:
         self.target = _resolved(target, key_needed=isinstance(wire, str))
         self.policy = policy
         self.blocking = blocking
-        self.closed = False
         self._stats = StatsRecorder()
+        self._open = Switch()
         self._wire = _wire(wire, policy)
         self._pid = os.getpid()
         self._build()
@@ -75,10 +78,13 @@ class Core:
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         across: tuple[Layer, ...] = (seam,) if self.blocking else ()
         inner = stack(*across, around=attempt(self._wire, policy.timeouts))
-        self._handler = timed(inner, policy.observers, self._stats)
+        self.handler = timed(inner, policy.observers, self._stats)
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
+        instance("policy", policy, Policy)
+        if policy.limits is not None and policy.limits != self.policy.limits:
+            raise ConfigError.of("policy.limits", policy.limits, "cannot differ in a copy: it shares the connections")
         copy = object.__new__(Core)
         copy.__dict__.update(self.__dict__)
         copy.policy = policy
@@ -86,30 +92,29 @@ class Core:
         return copy
 
     def ask(self, messages: Messages, options: Mapping[str, Any]) -> Request:
-        """Check the caller's words."""
+        """Check that this client may be used, and the caller's words."""
         self._check_usable()
         return checked(messages, options)
 
     def _check_usable(self) -> None:
         """Whether this client may be used here and now."""
-        if self.closed:
+        if not self._open.on:
             raise ConfigError.at("client", "closed")
         if not self.blocking and os.getpid() != self._pid:
             raise ConfigError.at("client", "an AsyncClient cannot be used after a fork: make one in the child process")
 
-    async def open(self, request: Request, *, held: bool) -> tuple[Call, TimedStream]:
-        """Start a call; return when its first content is there. `held` says whether the caller will see chunks."""
+    def begin(self, request: Request, *, held: bool) -> Call:
+        """A call for this request, from now on. `held` says whether the caller will see chunks."""
+        self._check_usable()
         clock = monotonic if self.blocking else running_clock()
         started = clock()
-        record = CallRecord(clock, started, consumer=0.0 if held else None)
+        record = CallRecord(clock, started, prepared=started, consumer=0.0 if held else None)
         deadline = started + (request.timeout or self.policy.timeouts.total)
-        record.prepared = clock()
-        call = Call(id=os.urandom(8).hex(), request=request, target=self.target, deadline=deadline, record=record)
-        return call, await self._handler(call)
+        return Call(id=os.urandom(8).hex(), request=request, target=self.target, deadline=deadline, record=record)
 
     async def chat(self, request: Request) -> Reply:
         """The whole answer."""
-        _, stream = await self.open(request, held=False)
+        stream = await self.handler(self.begin(request, held=False))
         try:
             while await stream.pull():
                 pass
@@ -130,7 +135,15 @@ class Core:
         return self._stats.snapshot()
 
     async def aclose(self) -> None:
+        """Close the connections, for this client and all its copies."""
+        self._open.on = False
         await self._wire.aclose()
+
+
+class Switch:
+    """Whether a client and its copies may be used."""
+
+    on = True
 
 
 class Reading:
@@ -139,52 +152,93 @@ class Reading:
     def __init__(self, core: Core, request: Request) -> None:
         self.core = core
         self.buffer: deque[Chunk] = deque()
-        self.call: Call | None = None
         self._request = request
+        self._call: Call | None = None
         self._stream: TimedStream | None = None
-        self.closed = False
+        self._busy = False
+        self._dropped = False
+        self._closed = False
+        self._complete = False
+        self._failure: BaseException | None = None
 
     async def open(self) -> None:
-        if self._stream is None and not self.closed:
-            try:
-                self.call, self._stream = await self.core.open(self._request, held=True)
-            except BaseException:
-                self.closed = True
+        """Start the call, once; returns when its first content is there, or when somebody closed it meanwhile."""
+        if self._settled():
+            return
+        self._call = call = self.core.begin(self._request, held=True)
+        scope: AbstractContextManager[object]
+        if self.core.blocking:
+            scope = nullcontext()  # the seam knows how to leave
+        else:
+            scope = cancel = anyio.CancelScope()
+            call.record.leave = cancel.cancel
+        try:
+            with scope:
+                self._stream = await self.core.handler(call)
+        except BaseException as error:
+            self._failed(error)
+            if not (self._closed and isinstance(error, StreamCut)):
                 raise
+        finally:
+            call.record.leave = None
+        if self._closed and self._stream is not None:
+            await self._stream.aclose()
+
+    def _settled(self) -> bool:
+        """Whether there is nothing to open any more."""
+        return self._call is not None or self._closed
 
     async def fill(self) -> bool:
         """Put the next batch into the buffer; False at the end of the answer."""
-        await self.open()
-        if self._stream is None or self.closed:
-            return False
+        if self._busy:
+            raise ConfigError.at("stream", "is being read by another task or thread already")
+        self._busy = True
         try:
+            await self.open()
+            if self._closed or self._stream is None:
+                return False
             batch = await self._stream.pull()
-        except BaseException:
+            self.buffer.extend(batch)
+            self._complete = not batch
+        except BaseException as error:
+            self._failed(error)
             await self.aclose()
             raise
-        if not batch:
+        finally:
+            self._busy = False
+        if self._complete:
             await self.aclose()
-        self.buffer.extend(batch)
-        return bool(batch)
+        return not self._complete
 
     async def reply(self) -> Reply:
-        """Read what is left, and return the whole."""
+        """Read what is left, and return the whole. An answer that is not whole is an error, however it was left."""
         while await self.fill():
             self.buffer.clear()
-        if self._stream is None:
-            raise ConfigError.at("stream", "never opened, so there is no reply")
-        return self._stream.reply()
+        if self._stream is not None and self._complete:
+            return self._stream.reply()
+        if self._failure is not None:
+            raise self._failure
+        answer = self._stream.answer if self._stream is not None else None
+        raise StreamCut("the stream was closed before its end", partial_text=answer.text if answer else "")
 
     async def aclose(self) -> None:
-        self.closed = True
+        self._closed = True
+        self.buffer.clear()
         if self._stream is not None:
             await self._stream.aclose()
+        elif self._call is not None and self._failure is None and self._call.record.leave is not None:
+            self._call.record.leave()
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._failure = self._failure or error
 
     def dropped(self) -> bool:
         """Whether this is being thrown away with the answer still open; says so to the observers if it is."""
-        if self.closed or self._stream is None or self.call is None:
+        if self._closed or self._dropped or self._stream is None or self._call is None:
             return False
-        self.core.abandoned(self.call)
+        self._dropped = True
+        self.core.abandoned(self._call)
         return True
 
 

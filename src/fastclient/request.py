@@ -16,6 +16,7 @@ __all__ = ["Options", "checked"]
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _PRIORITIES = ("interactive", "default", "background")
 _CACHE_MODES = ("use", "refresh", "off")
+_NULLABLE = ("priority", "cache")  # None is no way to leave these out
 _TAKEN = {
     "messages": "is the first argument",
     "model": "belongs to the client's target",
@@ -55,7 +56,7 @@ class Options(TypedDict, total=False):
 
 def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     """The request for these words. Raises ConfigError naming the field and the value."""
-    params = dict(options)
+    params = {name: value for name, value in options.items() if value is not None or name in _NULLABLE}
     steering = {name: params.pop(name) for name in ("priority", "namespace", "cache", "timeout") if name in params}
     metadata = _mapping("metadata", params.pop("metadata", None))
     if params.get("hedge"):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -75,8 +74,9 @@ class Usage:
 
     def updated(self, later: Usage) -> Usage:
         """These numbers, overwritten by those a later event of the same stream reported."""
-        known = {f.name: value for f in fields(later) if (value := getattr(later, f.name)) not in (None, 0)}
-        return Usage(**{f.name: known.get(f.name, getattr(self, f.name)) for f in fields(self)})
+        known = {f.name: value for f in fields(later) if (value := getattr(later, f.name)) is not None}
+        known["wasted_tokens"] = self.wasted_tokens + later.wasted_tokens
+        return replace(self, **known)
 
     def priced(self, price: Price | None) -> Usage:
         """The same with `cost` filled in, if there is a price and a count."""
@@ -113,6 +113,7 @@ class Chunk(NamedTuple):
     model: str | None = None
     raw: bytes = b""
     reported: Mapping[str, float] | None = None  # seconds by part, where the provider tells them
+    blocks: tuple[Mapping[str, object], ...] = ()  # the provider's own, to be sent back as they are
 
     @property
     def is_content(self) -> bool:
@@ -195,7 +196,7 @@ class Timings:
     overhead: float | None = None
     reused: bool | None = None
     rtt: float | None = None
-    basis: Mapping[str, Basis] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    basis: Mapping[str, Basis] = field(default_factory=dict, repr=False)
 
     def parts(self) -> dict[str, float]:
         """The known parts, in the order they happened. They add up to `total`."""
@@ -237,7 +238,8 @@ class Attempt:
 class Reply:
     """A whole answer: the text, the tool calls, and how the call went.
 
-    `malformed_events` counts broken events that were skipped; `raw` is the answer's body as the provider sent it.
+    `malformed_events` counts broken events that were skipped; `blocks` are parts only the provider understands, such as
+    signed thinking; `raw` is the answer's body as the provider sent it.
     """
 
     text: str = field(repr=False)
@@ -252,7 +254,22 @@ class Reply:
     call_id: str = ""
     request_id: str | None = None
     malformed_events: int = 0
+    blocks: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
     raw: bytes = field(default=b"", repr=False)
+
+    @property
+    def message(self) -> Message:
+        """This answer as a message, to be appended to the conversation; signed thinking blocks are kept in it."""
+        content: object = self.text or None
+        if self.blocks:
+            content = [*self.blocks, *([{"type": "text", "text": self.text}] if self.text else [])]
+        if not self.tool_calls:
+            return {"role": "assistant", "content": content or ""}
+        calls = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in self.tool_calls
+        ]
+        return {"role": "assistant", "content": content, "tool_calls": calls}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,7 +179,7 @@ async def test_ten_minutes_of_thought(ask, provider, thought, options) -> None:
     """A model that thinks for ten minutes and pings is waited for, if it may think that long."""
     plan = (*thought, *repeated(Ping(), 5, 600), Tokens("Forty-two."))
     reply, seconds = await ask(plan, provider, options=options, thinking=900)
-    assert (reply.text, seconds) == ("Forty-two.", pytest.approx(600))
+    assert (getattr(reply, "text", reply), seconds) == ("Forty-two.", pytest.approx(600))
 
 
 @thinkers
@@ -193,9 +193,9 @@ async def test_thought_has_a_limit(ask, provider, thought, options) -> None:
 
 @thinkers
 async def test_a_thinker_that_never_pings_may_be_silent(ask, provider, thought, options) -> None:
-    """Silence is how some servers think: without a ping to go by the byte watch leaves them alone."""
+    """Silence is how some servers think: one ping at the opening, as Anthropic sends it, is no habit to go by."""
     reply, seconds = await ask((*thought, Wait(250), Tokens("Done.")), provider, options=options)
-    assert (reply.text, seconds) == ("Done.", pytest.approx(250))
+    assert (getattr(reply, "text", reply), seconds) == ("Done.", pytest.approx(250))
 
 
 @thinkers
@@ -206,16 +206,35 @@ async def test_a_thinker_that_stops_pinging_is_dead(ask, provider, thought, opti
     assert seconds == pytest.approx(45 + 45)
 
 
-async def test_thought_that_is_over_is_over(ask) -> None:
-    """With the first text the usual progress limit is back, also where thinking was asked for."""
-    plan = (delta(reasoning_content="Hm."), Wait(100), delta(content="So"), *repeated(Ping(), 5, 300))
+CALL = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{"}}]
+
+
+@pytest.mark.parametrize("content", [delta(content="So"), delta(tool_calls=CALL)], ids=["text", "tool-call"])
+async def test_thought_that_is_over_is_over(ask, content) -> None:
+    """With the first text or tool call the usual progress limit is back, also where thinking was asked for."""
+    plan = (delta(reasoning_content="Hm."), Wait(100), content, *repeated(Ping(), 5, 300))
     error, seconds = await ask(plan, options={"reasoning_effort": "high"})
-    assert (type(error), error.partial_text, seconds) == (StreamStalled, "So", pytest.approx(130))
+    assert (type(error), seconds) == (StreamStalled, pytest.approx(130))
+
+
+def thought(text: str) -> Event:
+    piece = {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": text}}
+    return event(piece, "content_block_delta")
+
+
+@pytest.mark.parametrize("before", [(), (thought("Hm."),)], ids=["silent", "aloud"])
+async def test_the_end_of_a_long_thought_is_progress(ask, before) -> None:
+    """The block that ends a thought may come a moment before its text: thinking time is not held against the text."""
+    plan = (*THINKS, *before, *repeated(Ping(), 5, 100), block("text"), Wait(3), Tokens("Forty-two."))
+    reply, seconds = await ask(plan, "anthropic")
+    assert getattr(reply, "text", reply) == "Forty-two."
+    assert seconds == pytest.approx(103)
 
 
 async def test_thinking_switched_off_buys_no_time(ask) -> None:
     """`reasoning_effort="none"` and disabled thinking have the usual first-token limit."""
-    for provider, options in (("openai", {"reasoning_effort": "none"}), ("anthropic", {"thinking": {"type": "disabled"}})):
+    asked = {"openai": {"reasoning_effort": "none"}, "anthropic": {"thinking": {"type": "disabled"}}}
+    for provider, options in asked.items():
         error, seconds = await ask(faults.pings(5, 600), provider, options=options)
         assert (type(error), seconds) == (FirstTokenTimeout, pytest.approx(60))
 
@@ -224,10 +243,11 @@ async def test_thinking_switched_off_buys_no_time(ask) -> None:
 
 
 async def test_an_error_body_may_take_two_seconds(ask) -> None:
-    """An error whose body does not end is raised after two seconds, also if it drips."""
+    """An error whose body does not end is raised within two seconds, also if it drips."""
     for rest in ((Hang(),), repeated(Send(b"."), 0.3, 30)):
         error, seconds = await ask((Status(500), Send(b"Oh no"), *rest))
-        assert (type(error), seconds) == (ServerFailed, pytest.approx(2.0))
+        assert type(error) is ServerFailed
+        assert 1 <= seconds <= 2
         assert error.body.startswith("Oh no")
 
 

@@ -28,7 +28,6 @@ from fastclient.errors import (
     StreamStalled,
 )
 from fastclient.testing import (
-    Answer,
     Close,
     Comment,
     EndBody,
@@ -51,7 +50,6 @@ from fastclient.testing import (
 from tests.engine.doors import Door, seen
 
 PROVIDERS = ["openai", "anthropic"]
-BLOCK = '{"type":"content_block_start","index":0,"content_block":{"type":"%s","%s":""}}'
 both = pytest.mark.parametrize("provider", PROVIDERS)
 
 
@@ -93,14 +91,19 @@ async def unharmed(door: Door, server, *, within: float = 0.25) -> None:
     assert door.client.stats().in_flight == 0
 
 
-def event(data: object, name: str = "") -> Event:
-    data = data if isinstance(data, str) else orjson.dumps(data).decode()
-    return Event(f"{f'event: {name}' + chr(10) if name else ''}data: {data}\n\n".encode())
+def event(data: object, name: str = "message") -> Event:
+    return Event(b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(data)))
 
 
 def delta(**delta: object) -> Event:
     """One chat.completion.chunk of the OpenAI format."""
     return event({"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+
+def block(kind: str) -> Event:
+    """The start of a content block of the Anthropic format."""
+    start = {"type": "content_block_start", "index": 0, "content_block": {"type": kind, kind: ""}}
+    return event(start, "content_block_start")
 
 
 # --- before the first token -------------------------------------------------------------------------------------------
@@ -109,7 +112,7 @@ PRELUDES = {
     "nothing": ("openai", (), "headers"),
     "role": ("openai", (Role(), delta(), delta(content="")), "first_token"),
     "comments": ("openai", (Comment(), Comment("OPENROUTER PROCESSING"), Send(b"\n\r\n")), "first_token"),
-    "block-start": ("anthropic", (Role(), Ping(), event(BLOCK % ("text", "text"), "content_block_start")), "first_token"),
+    "block-start": ("anthropic", (Role(), Ping(), block("text")), "first_token"),
 }
 preludes = pytest.mark.parametrize("provider, plan, phase", PRELUDES.values(), ids=PRELUDES)
 
@@ -132,7 +135,7 @@ async def test_the_stream_opens_with_the_first_content(door, provider_server, pr
     """`ttft` and the first piece come with the first content, not with what comes before it."""
     server = provider_server(script=[(*plan, Wait(0.2), Tokens("Late."))])
     client, pieces = door(server, provider), []
-    with lasts(0.2, 0.7):
+    with lasts(0.2, 1.2):
         reply = await client.read(pieces)
     assert "".join(pieces) == reply.text == "Late."
     assert 0.18 < reply.timings.ttft <= reply.timings.total
@@ -342,22 +345,13 @@ async def test_the_server_says_whether_to_retry(door, provider_server) -> None:
 
 
 async def test_an_error_body_that_never_ends(door, provider_server) -> None:
-    """The error is raised within two seconds, with what was read; the connection is closed."""
-    client = door(server := provider_server(script=[faults.never_ending_error(500)]))
-    with lasts(0, 2.5):
-        error = await failed(ServerFailed, client)
-    assert (error.status_code, error.body) == (500, '{"error":{"message":"The server had an err')
+    """The error is raised with what was read, when the call's deadline comes (or two seconds are over)."""
+    client = door(server := provider_server(script=[faults.never_ending_error(503)]))
+    with lasts(0.25, 0.75):
+        error = await failed(errors.Overloaded, client, timeout=0.25)
+    assert (error.status_code, error.body) == (503, '{"error":{"message":"The server had an err')
     await unharmed(client, server)
     assert server.counters.cut_early == 1
-
-
-async def test_an_error_body_respects_the_deadline(door, provider_server) -> None:
-    """Every wait of a call ends with its deadline, that for an error's body too."""
-    client = door(server := provider_server(script=[faults.never_ending_error(503)]))
-    with lasts(0, 0.9):
-        error = await failed(errors.Overloaded, client, timeout=0.4)
-    assert error.body
-    await unharmed(client, server)
 
 
 async def test_an_endless_error_body_is_cut(door, provider_server) -> None:
@@ -381,13 +375,13 @@ async def test_an_html_page_is_no_answer(door, provider_server, provider) -> Non
     await unharmed(client, server)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"null", b'"sorry"', b'{"choices":[{}]}', b'{"choi', b"\xff\xfe"])
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"choices":[{}]}', b'{"choi', b"null", b'"sorry"', b"", b"\xff\xfe"])
 async def test_unreadable_json_is_no_answer(door, provider_server, body) -> None:
-    """A 200 whose JSON holds no answer is a server failure, never a lookup error, never an empty success."""
+    """A 200 whose JSON holds no answer may be retried; it is never a lookup error, never an empty success."""
     plan = (Status(200, {"content-type": "application/json"}, body),)
     client = door(server := provider_server(script=[plan]))
     error = await failed(ServerFailed, client)
-    assert (error.status_code, error.retryable) == (200, True)
+    assert error.retryable
     await unharmed(client, server)
 
 
@@ -474,7 +468,7 @@ async def test_silence_in_the_middle(door, provider_server, provider) -> None:
 
 
 THINKING = {
-    "anthropic": (Role(), event(BLOCK % ("thinking", "thinking"), "content_block_start")),
+    "anthropic": (Role(), block("thinking")),
     "openai": (delta(reasoning_content="Hm."),),
 }
 thinkers = pytest.mark.parametrize("provider, thought", THINKING.items(), ids=THINKING)
@@ -533,11 +527,10 @@ TEXT = "Grüße 🎉 漢字\r\n\u2028 data: e\u0301"
 
 
 @both
-@pytest.mark.parametrize("every", [1, 7])
-async def test_any_segmentation_gives_the_same_text(door, provider_server, provider, every) -> None:
-    """A body that arrives in segments of one byte, or of seven, reads like one that arrives whole."""
-    client = door(server := provider_server(script=[faults.split(every)], answer=TEXT), provider)
-    pieces: list[str] = []
+async def test_any_segmentation_gives_the_same_text(door, provider_server, provider) -> None:
+    """Events that arrive in segments of a single byte read like events that arrive whole."""
+    plan = (Split(Tokens(TEXT), every=1), Split(Finish(), every=7))
+    client, pieces = door(server := provider_server(script=[plan]), provider), []
     reply = await client.read(pieces)
     assert ("".join(pieces), reply.text, reply.malformed_events) == (TEXT, TEXT, 0)
     await unharmed(client, server)
@@ -571,7 +564,7 @@ def echoes(form: str):
 @both
 @pytest.mark.parametrize("form", ["whole", "escaped", "part", "raw"])
 async def test_nothing_secret_in_an_error(door, provider_server, provider, form) -> None:
-    """A provider may echo the key and the prompt: neither gets into str, repr or traceback, the key not even in body."""
+    """A provider may echo key and prompt: neither gets into str, repr or traceback, and the key not even into body."""
     client = door(provider_server(script=echoes(form)), provider, api_key=KEY)
     for _ in range(2):
         with pytest.raises(ProviderError) as caught:

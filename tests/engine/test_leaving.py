@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import anyio
 import pytest
 
-from fastclient.errors import DeadlineExceeded
+from fastclient.errors import DeadlineExceeded, StreamCut
 from fastclient.observe.events import CallFinished, StreamAbandoned
 from fastclient.testing import Hang, Role, Status, Tokens, Wait, faults
 from tests.engine.doors import ASYNC_WORLDS, AsyncDoor, Door, in_new_thread, seen
@@ -25,7 +26,9 @@ def anyio_backend(world: str) -> str:
 async def stopped(door: Door, server, *, within: float = 0.25) -> None:
     """The server was told in time, and the client goes on as if nothing had been."""
     assert await seen(server, lambda counters: (counters.live, counters.cut_early) == (0, 1), within)
-    assert door.client.stats().in_flight == 0
+    with anyio.fail_after(within):  # a finaliser's clean-up is a task of its own, which may be a step behind the server
+        while door.client.stats().in_flight:
+            await anyio.sleep(0.002)
     assert (await door.chat("Again.")).text
 
 
@@ -225,26 +228,32 @@ async def test_a_stream_may_be_read_to_its_end_elsewhere(door, provider_server) 
 
 
 async def test_closing_while_another_task_reads(door, provider_server) -> None:
-    """A stream closed under its reader ends for the reader, without an error of the machinery."""
+    """A stream closed under its reader ends for the reader, at once: as an end or a cut, not as an error of ours."""
     client = door(server := provider_server(script=[faults.stall(1)]))
     answer = client.begin()
     assert await answer.next()
-    with anyio.fail_after(2):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(answer.next)
-            await anyio.sleep(0.1)
-            await answer.close()
+
+    async def read() -> None:
+        with contextlib.suppress(StreamCut):
+            assert await answer.next() == ""
+
+    start = time.monotonic()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.sleep(0.1)
+        await answer.close()
+    assert time.monotonic() - start < 0.6
     await stopped(client, server)
 
 
-@pytest.mark.parametrize("plan", [faults.slow(0.02), (Status(200),)], ids=["slowly", "at-once"])
+@pytest.mark.parametrize("plan", [faults.slow(0.01), (Status(200),)], ids=["slowly", "at-once"])
 async def test_a_slow_reader_trips_no_limit(door, provider_server, plan) -> None:
     """Only waiting for the network counts: a reader may sleep beyond every limit between two pieces."""
-    client = door(provider_server(script=[plan], answer="word" * 20), first_token=0.3, progress=0.3, liveness=0.3)
+    client = door(provider_server(script=[plan], answer="word" * 20), first_token=0.2, progress=0.2, liveness=0.2)
     pieces: list[str] = []
-    reply = await client.read(pieces, pause=0.5)
+    reply = await client.read(pieces, pause=0.35)
     assert "".join(pieces) == reply.text == "word" * 20
-    assert reply.timings.consumer > 0.45
+    assert reply.timings.consumer > 0.3
     assert [attempt.outcome for attempt in reply.attempts] == ["won"]
 
 

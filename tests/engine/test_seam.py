@@ -24,6 +24,8 @@ from fastclient.observe.events import CallFinished, Event
 from fastclient.testing import FakeProvider, ProviderServer, World, faults
 from fastclient.types import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # forks
+
 SLOW = World(gap=0.05)
 """A token every 50 ms: an answer of 200 tokens takes ten seconds."""
 
@@ -99,7 +101,7 @@ def test_drive_refuses_to_wait(wait: Callable[[], Any]) -> None:
         finally:
             cleaned.append(True)
 
-    with pytest.raises(Exception, match="waited|no running event loop|event loop|async library"):
+    with pytest.raises(Exception, match=r"waited|event loop|async library"):
         drive(layer())
     assert cleaned == [True]
 
@@ -350,22 +352,29 @@ ENDINGS = {
     "closed": "client.chat('Hi', max_tokens=1); client.close(); ready()",
 }
 QUIET = "word" * 60
+PLAIN = ("unclosed", "daemon threads in streams", "middle of a stream")
 
 
-@pytest.mark.parametrize("options", [(), ("-X", "dev")], ids=["plain", "dev"])
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_the_interpreter_ends_quietly(ending: str, options: tuple[str, ...]) -> None:
+def noise(err: str) -> str:
+    """What a program said on stderr, without asyncio's remarks in debug mode about steps that took long."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("Executing <"))
+
+
+@pytest.mark.parametrize(
+    "ending, mode", [*((one, "dev") for one in ENDINGS), *((one, "faulthandler") for one in PLAIN)]
+)
+def test_the_interpreter_ends_quietly(ending: str, mode: str) -> None:
     """Whatever is under way, the process ends by itself within 2 s, with exit code 0 and nothing on stderr."""
     script = lambda request: "one" if request.max_tokens == 1 else None  # noqa: E731
     with ProviderServer(world=World(gap=0.1), answer=QUIET, script=script) as server:
-        status, err, took = Program(server, ENDINGS[ending], *options).end(within=6)
+        status, err, took = Program(server, ENDINGS[ending], "-X", mode).end(within=6)
         assert server.wait_for(lambda counters: (counters.live, counters.open_connections) == (0, 0), 0.5)
-    assert (status, err) == (0, "")
+    assert (status, noise(err)) == (0, "")
     assert took < 2
 
 
 def test_exit_in_the_middle_of_an_exception(slow: ProviderServer) -> None:
-    """An unhandled error with an open stream gives that error's traceback and nothing else."""
+    """Leaving by SystemExit with an open stream keeps the exit code and says nothing."""
     status, err, took = Program(slow, "s = client.stream('Hi')\nnext(s.text); ready()\nraise SystemExit(3)").end(
         within=6
     )
@@ -423,27 +432,28 @@ def test_a_child_may_close_the_client(slow: ProviderServer) -> None:
 def test_a_fork_while_another_thread_is_in_a_call(slow: ProviderServer) -> None:
     """The child works, and the parent's running stream goes on to its end."""
     with ProviderServer(world=World(gap=0.02), answer="word" * 30) as server, client_for(server) as client:
-        with ThreadPoolExecutor(1) as threads:
-            call = threads.submit(client.chat, "parent")
-            assert server.wait_for(lambda counters: counters.output_tokens > 2)
-            assert forked(lambda: client.chat("child").text) == "word" * 30
-            assert call.result(timeout=5).text == "word" * 30
+        threads = ThreadPoolExecutor(1)
+        call = threads.submit(client.chat, "parent")
+        assert server.wait_for(lambda counters: counters.output_tokens > 2)
+        assert forked(lambda: client.chat("child").text) == "word" * 30
+        assert call.result(timeout=5).text == "word" * 30
+        threads.shutdown()
 
 
-def test_a_stream_opened_before_the_fork_belongs_to_the_parent(slow: ProviderServer) -> None:
-    """The child may drop or close its copy without waiting and without ending the parent's stream."""
-    with ProviderServer(world=World(gap=0.02), answer="word" * 20) as server, client_for(server) as client:
-        with client.stream("Hi") as stream:
-            pieces = stream.text
-            text = next(pieces)
-            start = time.monotonic()
-            forked(stream.close)
-            assert time.monotonic() - start < 1
-            assert server.counters.live == 1
-            assert text + "".join(pieces) == "word" * 20
+def test_a_stream_opened_before_the_fork_belongs_to_the_parent() -> None:
+    """The child may close its copy without waiting, and without ending the parent's stream."""
+    server = ProviderServer(world=World(gap=0.02), answer="word" * 20)
+    with server, client_for(server) as client, client.stream("Hi") as stream:
+        pieces = stream.text
+        text = next(pieces)
+        start = time.monotonic()
+        forked(stream.close)
+        took = time.monotonic() - start
+        assert server.counters.live == 1
+        assert text + "".join(pieces) == "word" * 20
+    assert took < 0.5
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_pool_of_forked_processes() -> None:
     """`multiprocessing` with the fork context uses the parent's client in every worker."""
     with ProviderServer(answer="Hello") as server, client_for(server) as client:

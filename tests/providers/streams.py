@@ -61,9 +61,9 @@ def written(dialect: str, answer: Answer) -> Stream:
     return Stream(b"".join(events), len(events[-1]) - len(events[-1].rstrip(b"\n")))
 
 
-def decoder(dialect: str, *, whole: bool = False, **params: object) -> Decoder:
+def decoder(dialect: str, **params: object) -> Decoder:
     target = TARGETS[dialect]
-    return Decoder(find(dialect).reader(checked("a question", params), target), whole=whole)
+    return Decoder(find(dialect).reader(checked("a question", params), target))
 
 
 class Read(NamedTuple):
@@ -87,8 +87,8 @@ class Read(NamedTuple):
         )
 
 
-def read(dialect: str, *pieces: bytes, whole: bool = False) -> Read:
-    reading, assembled = decoder(dialect, whole=whole), Assembled()
+def read(dialect: str, *pieces: bytes) -> Read:
+    reading, assembled = decoder(dialect), Assembled()
     for piece in pieces:
         assembled.add(reading.feed(piece))
         if reading.done or reading.error:

@@ -11,6 +11,7 @@ from fastclient.config import Target
 from fastclient.errors import ConfigError, Overloaded
 from fastclient.providers.anthropic import dialect
 from fastclient.request import checked
+from fastclient.types import Reply, Timings
 from tests.providers.streams import TARGETS, decoder, read
 
 
@@ -85,8 +86,16 @@ def test_images() -> None:
             {"tool_choice": {"type": "function", "function": {"name": "f"}}},
             {"tool_choice": {"type": "tool", "name": "f"}},
         ),
-        ({"parallel_tool_calls": False}, {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}),
-        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, {"thinking": {"type": "enabled", "budget_tokens": 9}}),
+        (
+            {"parallel_tool_calls": False, "tools": [{"name": "f", "input_schema": {}}]},
+            {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        ),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 8000}},
+            {"thinking": {"type": "enabled", "budget_tokens": 8000}, "max_tokens": 12096},
+        ),
+        ({"user": "u1"}, {"metadata": {"user_id": "u1"}}),
+        ({"stop": None, "max_tokens": None}, {"max_tokens": 4096}),
         (
             {"tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"a": 1}}}]},
             {"tools": [{"name": "f", "description": "d", "input_schema": {"a": 1}}]},
@@ -157,6 +166,38 @@ def test_a_whole_message() -> None:
         "stop_reason": "tool_use",
         "usage": {"input_tokens": 3},
     }
-    answer = read("anthropic", orjson.dumps(document), whole=True).answer
+    answer = read("anthropic", orjson.dumps(document)).answer
     assert (answer.text, answer.reasoning, answer.finish_reason) == ("hi", "hm", "tool_calls")
     assert answer.tool_calls[0].parsed() == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "said", [{"seed": 1}, {"response_format": {"type": "json_object"}}, {"reasoning_effort": "low"}]
+)
+def test_parameters_without_counterpart(said: dict[str, Any]) -> None:
+    """What Anthropic has no word for is refused here, by name, and not by the API later."""
+    with pytest.raises(ConfigError, match=next(iter(said))):
+        body(**said)
+
+
+def test_system_messages_alone() -> None:
+    """Anthropic needs a turn to answer."""
+    with pytest.raises(ConfigError, match="messages"):
+        body({"role": "system", "content": "be brief"})
+
+
+def test_signed_thinking_goes_back_as_it_came() -> None:
+    """A reply's message holds the thinking block with its signature, so that a tool conversation can go on."""
+    stream = event("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})
+    for delta in ({"type": "thinking_delta", "thinking": "hm"}, {"type": "signature_delta", "signature": "sig"}):
+        stream += event("content_block_delta", index=0, delta=delta)
+    stream += event("content_block_stop", index=0)
+    call = {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}
+    stream += event("content_block_start", index=1, content_block=call) + event("content_block_stop", index=1)
+    answer = read("anthropic", stream + event("message_stop")).answer
+    reply = Reply(
+        text=answer.text, tool_calls=answer.tool_calls, blocks=answer.blocks, model="m", timings=Timings(total=1.0)
+    )
+    result = {"role": "tool", "tool_call_id": "c", "content": "2"}
+    sent = body({"role": "user", "content": "q"}, reply.message, result)
+    assert sent["messages"][1]["content"] == [{"type": "thinking", "thinking": "hm", "signature": "sig"}, call]

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from fastclient.config import Target
-from fastclient.errors import BadRequest, ConfigError, Overloaded, RateLimited, ServerFailed
+from fastclient.errors import BadRequest, ConfigError, Overloaded, RateLimited, ServerFailed, StreamCut
 from fastclient.providers.openai import dialect
 from fastclient.request import checked
 from tests.providers.streams import TARGETS, decoder, read
@@ -123,7 +123,7 @@ def test_a_whole_answer_is_read_too() -> None:
     message = {"role": "assistant", "content": "hello", "tool_calls": None}
     usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 4}}
     document = {"model": "m", "choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
-    answer = read("openai", b"\n\n  \n", orjson.dumps(document), whole=True).answer
+    answer = read("openai", b"\n\n  \n", orjson.dumps(document)).answer
     assert (answer.text, answer.finish_reason, answer.usage.cache_read_tokens) == ("hello", "stop", 4)
 
 
@@ -140,10 +140,68 @@ def test_errors_inside_a_200(error: dict[str, Any], expected: type) -> None:
     """An error event in a stream, or an error document with status 200, becomes the class its words mean."""
     streamed = read("openai", b"data: " + orjson.dumps({"error": error}) + b"\n\n")
     assert type(streamed.error) is expected
-    assert type(read("openai", orjson.dumps({"error": error}), whole=True).error) is expected
+    assert type(read("openai", orjson.dumps({"error": error})).error) is expected
 
 
-@pytest.mark.parametrize("document", [b"", b"[1]", b'"text"', b"nonsense", b'{"choices":[{}]}'])
-def test_an_unreadable_document(document: bytes) -> None:
-    """A JSON answer that is none ends in ServerFailed, never in a bare JSON or key error."""
-    assert isinstance(read("openai", document, whole=True).error, ServerFailed)
+@pytest.mark.parametrize(
+    "document, error",
+    [
+        (b"[1]", ServerFailed),
+        (b'{"choices":[{}]}', ServerFailed),
+        (b'{"choices', ServerFailed),
+        (b'"text"', ServerFailed),
+        (b"nonsense", ServerFailed),
+        (b"", StreamCut),
+        (b"error: no", StreamCut),
+    ],
+)
+def test_an_unreadable_answer(document: bytes, error: type) -> None:
+    """A JSON answer that is none is ServerFailed, anything else a stream without its end; never a bare JSON error."""
+    assert type(read("openai", document).error) is error
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"error": {"message": "no", "code": 502}, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]},
+        {"object": "error", "message": "no", "code": 500},
+    ],
+)
+def test_errors_in_other_shapes(event: dict[str, Any]) -> None:
+    """An error beside a choice (OpenRouter) and a flat one (older vLLM) are errors too."""
+    stream = events({"content": "half"}).partition(b"data: [DONE]")[0] + b"data: " + orjson.dumps(event) + b"\n\n"
+    assert isinstance(read("openai", stream + b"data: [DONE]\n\n").error, ServerFailed)
+
+
+@pytest.mark.parametrize(
+    "deltas, expected",
+    [
+        (
+            [(0, "a", "f", '{"x":'), (0, "", "", "1}"), (0, "b", "g", '{"y":'), (0, "", "", "2}")],
+            [("a", "1"), ("b", "2")],
+        ),
+        ([(0, "a1", "f", '{"x"'), (0, "a2", "", ":1}")], [("a1", "1")]),
+        (
+            [(0, "a", "f", ""), (1, "b", "g", ""), (0, "", "", '{"x":1}'), (1, "", "", '{"y":2}')],
+            [("a", "1"), ("b", "2")],
+        ),
+    ],
+)
+def test_tool_calls_as_servers_send_them(deltas: list[tuple[Any, ...]], expected: list[tuple[str, str]]) -> None:
+    """Every parallel call under index 0, an id that changes with each piece, pieces in turns: the calls stay apart."""
+    pieces = [
+        {"tool_calls": [{"index": index, "id": id_, "function": {"name": name, "arguments": arguments}}]}
+        for index, id_, name, arguments in deltas
+    ]
+    calls = read("openai", events(*pieces)).answer.tool_calls
+    assert [(call.id, str(*dict(call.parsed()).values())) for call in calls] == expected
+
+
+def test_usage_wherever_servers_put_it() -> None:
+    """Groq's usage beside a choice, DeepSeek's cache hits, and zero as a number of its own."""
+    groq = {"x_groq": {"usage": {"prompt_tokens": 5, "completion_tokens": 2}}}
+    assert read("openai", events({"content": "x"}, **groq)).answer.usage.input_tokens == 5
+    deepseek = {"usage": {"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 0}}
+    assert read("openai", events({"content": "x"}, **deepseek)).answer.usage.cache_read_tokens == 0
+    odd = {"usage": {"prompt_tokens": "5", "completion_tokens": None}}
+    assert read("openai", events({"content": "x"}, **odd)).answer.usage.input_tokens is None

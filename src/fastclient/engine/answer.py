@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fastclient.types import Chunk, ToolCall, ToolCallDelta, Usage
 
 __all__ = ["Answer"]
 
 
+@dataclass(slots=True)
+class _Tool:
+    """A tool call under way."""
+
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+
 class Answer:
     """What has arrived so far. Pieces are kept in lists and joined on demand, so the cost stays linear."""
 
-    __slots__ = ("_raw", "_reasoning", "_texts", "_tools", "finish_reason", "model", "usage")
+    __slots__ = ("_current", "_kept", "_raw", "_reasoning", "_texts", "_tools", "finish_reason", "model", "usage")
 
     def __init__(self) -> None:
         self._texts: list[str] = []
         self._reasoning: list[str] = []
         self._raw: list[bytes] = []
-        self._tools: dict[int, tuple[str, str, list[str]]] = {}
+        self._kept: list[Mapping[str, object]] = []
+        self._tools: list[tuple[int, _Tool]] = []
+        self._current: dict[int, _Tool] = {}  # by index
         self.finish_reason: str | None = None
         self.model: str | None = None
         self.usage = Usage()
@@ -33,6 +45,8 @@ class Answer:
                 self._reasoning.append(chunk.reasoning)
             for delta in chunk.tool_calls:
                 self._add_tool(delta)
+            if chunk.blocks:
+                self._kept += chunk.blocks
             if chunk.finish_reason is not None:
                 self.finish_reason = chunk.finish_reason
             if chunk.usage is not None:
@@ -41,18 +55,15 @@ class Answer:
                 self.model = chunk.model
 
     def _add_tool(self, delta: ToolCallDelta) -> None:
-        index = delta.index
-        known = self._tools.get(index)
-        if known is not None and delta.id and known[0] and delta.id != known[0]:
-            known = None  # some servers send every parallel call under index 0
-            index = next((i for i, tool in self._tools.items() if tool[0] == delta.id), max(self._tools) + 1)
-            known = self._tools.get(index)
-        if known is None:
-            self._tools[index] = (delta.id, delta.name, [delta.arguments])
-            return
-        known[2].append(delta.arguments)
-        if not (known[0] and known[1]) and (delta.id or delta.name):
-            self._tools[index] = (known[0] or delta.id, known[1] or delta.name, known[2])
+        """Servers differ: some repeat the id, some the name, some count every parallel call as index 0."""
+        tool = self._current.get(delta.index)
+        begins = tool is None or (delta.name and tool.name and delta.id and delta.id != tool.id)
+        if tool is None or begins:
+            tool = self._current[delta.index] = _Tool(delta.id, delta.name)
+            self._tools.append((delta.index, tool))
+        tool.id = tool.id or delta.id
+        tool.name = tool.name or delta.name
+        tool.arguments.append(delta.arguments)
 
     @property
     def text(self) -> str:
@@ -63,12 +74,14 @@ class Answer:
         return "".join(self._reasoning)
 
     @property
+    def blocks(self) -> tuple[Mapping[str, object], ...]:
+        return tuple(self._kept)
+
+    @property
     def raw(self) -> bytes:
         return b"".join(self._raw)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(
-            ToolCall(id=id_, name=name, arguments="".join(pieces))
-            for _, (id_, name, pieces) in sorted(self._tools.items())
-        )
+        tools = (tool for _, tool in sorted(self._tools, key=lambda item: item[0]))
+        return tuple(ToolCall(id=tool.id, name=tool.name, arguments="".join(tool.arguments)) for tool in tools)

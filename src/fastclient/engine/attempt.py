@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 
 import anyio
 
@@ -20,43 +21,51 @@ from fastclient.wire.port import Wire, WireResponse
 
 __all__ = ["attempt"]
 
+logger = logging.getLogger("fastclient")
+
 _MAX_RESPONSE = 64 * 2**20  # bytes of one answer
 _MAX_ERROR = 64 * 2**10  # bytes kept of an error body
-_ERROR_PATIENCE = 2.0  # seconds an error body may take
+_ERROR_PATIENCE = 1.5  # seconds an error body may take
 _DRAIN_PATIENCE = 0.05  # seconds the end of the body may take behind the terminal event
 
 
 def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
     """A handler that tries the call's target once. It returns when the first content is in hand."""
 
-    async def attempt(call: Call) -> Stream:
+    async def attempting(call: Call) -> Stream:
         target, request = call.target, call.request
         dialect = find(target.provider)
         outgoing = dialect.write(request, target)
         reader = dialect.reader(request, target)
         record = call.record.attempt(call.role, target.name)
-        watchdog = Watchdog(timeouts, start=record.marks.started, deadline=call.deadline, thinking=reader.thinking)
+        marks = record.marks
+        watchdog = Watchdog(timeouts, start=marks.started, deadline=call.deadline, thinking=reader.thinking)
         response: WireResponse | None = None
         try:
-            with anyio.CancelScope(deadline=watchdog.limit(record.marks.started)):
-                response = await wire.send(outgoing, timeouts, record.marks)
+            when, cause = watchdog.limit(marks.started)
+            with anyio.CancelScope(deadline=when):
+                response = await wire.send(outgoing, timeouts, marks)
             if response is None:
-                raise watchdog.error(record.marks.phase)
+                raise watchdog.error(cause, marks.phase)
+            if marks.headers is None:
+                marks.note("headers")
+            marks.rtt = response.rtt
             record.request_id = request_id(response.headers)
             watchdog.answered()
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if not 200 <= response.status < 300 or kind == "text/html":
-                raise await _refusal(response, target, kind, scrubber(target, request))
-            stream = AttemptStream(response, Decoder(reader, whole=kind == "application/json"), watchdog, record)
+            problem = _problem(response)
+            if problem is not None:
+                raise await _refusal(response, target, problem, scrubber(target, request), call)
+            document = "json" in response.headers.get("content-type", "")
+            stream = AttemptStream(response, Decoder(reader, document=document), watchdog, record)
             await stream.open()
             return stream
         except BaseException as error:
             _note_failure(record, error)
             if response is not None:
-                await response.aclose()
+                await _let_go(response)
             raise
 
-    return attempt
+    return attempting
 
 
 class AttemptStream(Stream):
@@ -128,20 +137,21 @@ class AttemptStream(Stream):
             marks = self._record.marks
             if marks.ended is None:
                 marks.note("ended")
-            await self._response.aclose()
+            await _let_go(self._response)
 
     async def _read(self) -> list[Chunk]:
         """One read of the network: the chunks it brought, maybe none."""
         marks, watchdog, decoder = self._record.marks, self._watchdog, self._decoder
         began = marks.clock()
+        when, cause = watchdog.limit(began)
         piece: bytes | None = None
         try:
-            with anyio.CancelScope(deadline=watchdog.limit(began)):
+            with anyio.CancelScope(deadline=when):
                 piece = await self._response.read()
         except StreamCut as error:
             self._failure = error
         if piece is None and self._failure is None:
-            self._failure = watchdog.error(marks.phase)
+            self._failure = watchdog.error(cause, marks.phase)
         chunks: list[Chunk] = []
         if piece:
             self._size += len(piece)
@@ -150,20 +160,24 @@ class AttemptStream(Stream):
                 self._failure = StreamCut(f"the answer exceeds {_MAX_RESPONSE >> 20} MiB")
         elif piece is not None:
             chunks = decoder.finish()
-        self._account(chunks, marks.clock(), began)
+        self._account(chunks, began)
         self._ended = self._ended or decoder.done
+        if self._ended:
+            marks.note("ended")
         if decoder.error is not None:
             self._failure = decoder.error
         elif self._ended and self._failure is None:
             self._record.outcome = "won"
         if self._failure is not None:
-            self._failure = self._with_partial(self._failure)
+            self._failure = self._completed(self._failure)
         return chunks
 
-    def _account(self, chunks: list[Chunk], now: float, began: float) -> None:
+    def _account(self, chunks: list[Chunk], began: float) -> None:
         """Note what these chunks were and when they came; keep the text for an error that may follow."""
         record, marks = self._record, self._record.marks
-        content = alive = False
+        now = marks.clock()
+        marks.waiting += now - began
+        content = False
         for chunk in chunks:
             if chunk.text or chunk.reasoning or chunk.tool_calls:
                 self._texts.append(chunk.text)
@@ -171,27 +185,33 @@ class AttemptStream(Stream):
                 if marks.first_content is None:
                     marks.first_content = now
                 else:
-                    marks.gaps.append(0.0 if content else now - began)
+                    marks.gaps.append(marks.waiting)
+                marks.waiting = 0.0
                 content = True
-            elif chunk.model or chunk.usage or chunk.finish_reason:
-                alive = True
             if chunk.reported:
                 record.reported.update(chunk.reported)
         if content:
             marks.last_content = now
         record.malformed_events = self._decoder.malformed
-        self._watchdog.heard(now - began, content=content, ping=not (content or alive))
-        self._watchdog.thinking = self._decoder.thinking
+        self._watchdog.heard(
+            now, now - began, content=content, pings=self._decoder.pings, thinking=self._decoder.thinking
+        )
 
-    def _with_partial(self, error: FastClientError) -> FastClientError:
+    def _completed(self, error: FastClientError) -> FastClientError:
         """The failure as the caller should see it: after content, with what had arrived."""
-        begun = self._record.marks.first_content is not None
-        if begun and isinstance(error, ProviderError):
-            cause = error
-            error = StreamCut(f"the provider broke the answer off: {cause}")
-            error.__cause__ = cause
+        record = self._record
+        begun = record.marks.first_content is not None
+        if isinstance(error, ProviderError):
+            error.provider = error.provider or record.target.partition(":")[0]
+            error.request_id = error.request_id or record.request_id
+            if begun:
+                cut = StreamCut(f"the provider broke the answer off: {error}")
+                cut.__cause__ = error
+                error = cut
         if isinstance(error, (StreamCut, DeadlineExceeded)):
-            error.partial_text, error.tokens = "".join(self._texts), self._record.content_chunks
+            error.partial_text, error.tokens = "".join(self._texts), record.content_chunks
+        if isinstance(error, StreamCut) and not begun:
+            error.retryable = True  # nothing has reached anybody
         return error
 
     async def _drain(self) -> None:
@@ -200,26 +220,42 @@ class AttemptStream(Stream):
             try:
                 while await self._response.read():
                     pass
-            except StreamCut:
-                return
+            except Exception:
+                return  # the answer is whole: how its connection ends is no matter
 
 
-async def _refusal(response: WireResponse, target: Target, kind: str, scrub: Scrub) -> ProviderError:
+async def _let_go(response: WireResponse) -> None:
+    try:
+        await response.aclose()
+    except Exception as error:
+        logger.debug("closing a connection failed with %s", type(error).__name__)
+
+
+def _problem(response: WireResponse) -> str | None:
+    """Why a response is no answer; an empty string where its status says it all."""
+    if 300 <= response.status < 400:
+        return "a redirect, which is never followed: check base_url"
+    if not 200 <= response.status < 300:
+        return ""
+    if response.headers.get("content-type", "").lstrip().lower().startswith("text/html"):
+        return "an HTML page instead of an answer"
+    coding = response.headers.get("content-encoding", "identity")
+    return None if coding == "identity" else f"content-encoding {coding[:20]}, though identity was asked for"
+
+
+async def _refusal(response: WireResponse, target: Target, problem: str, scrub: Scrub, call: Call) -> ProviderError:
     """The error an answer stands for. Its body may be endless or never come: read some, for a while."""
     body = bytearray()
-    with anyio.move_on_after(_ERROR_PATIENCE):
+    patience = min(call.deadline, call.record.clock() + _ERROR_PATIENCE)
+    with anyio.CancelScope(deadline=patience):
         try:
             while len(body) < _MAX_ERROR and (piece := await response.read()):
                 body += piece
         except StreamCut:
             pass  # what came will do
-    headers: Mapping[str, str] = response.headers
-    hint = None
-    if 300 <= response.status < 400:
-        hint = "a redirect, which is never followed: check base_url"
-    elif kind == "text/html":
-        hint = "an HTML page instead of an answer"
-    return refusal(target.provider, response.status, headers, bytes(body[:_MAX_ERROR]), scrub, hint=hint)
+    return refusal(
+        target.provider, response.status, response.headers, bytes(body[:_MAX_ERROR]), scrub, hint=problem or None
+    )
 
 
 def _note_failure(record: AttemptRecord, error: BaseException) -> None:

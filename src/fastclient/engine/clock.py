@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from time import monotonic
 
 from fastclient.observe.timing import Clock
 
@@ -11,9 +11,9 @@ __all__ = ["running_clock"]
 
 
 def running_clock() -> Clock:
-    """Inside a trio run trio's clock; else the monotonic clock, which is also asyncio's."""
+    """The clock of the event loop running now."""
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_run():
         clock: Clock = trio.current_time
         return clock
-    return monotonic
+    return asyncio.get_running_loop().time

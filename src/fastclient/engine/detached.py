@@ -1,53 +1,153 @@
-"""Running a short clean-up outside of every task group, on asyncio and trio.
+"""Work outside of every task group, on asyncio and trio.
 
-Needed in two places only: closing a stream that the garbage collector found, and letting a request that must not be
-cancelled run to its end. Both are bounded and swallow their own errors.
+Needed in two places only: closing a stream that the garbage collector found, and keeping a library that cannot bear it
+from being cancelled. What is started here swallows and logs its own errors: there is nobody to tell.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+from weakref import ref
 
-__all__ = ["spawner"]
+import anyio
 
-_running: set[asyncio.Task[None]] = set()  # the loop holds tasks weakly
+__all__ = ["Apart", "spawner"]
 
-Cleanup = Callable[[], Coroutine[Any, Any, None]]
+_T = TypeVar("_T")
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+logger = logging.getLogger("fastclient")
+_running: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
 
-def spawner() -> Callable[[Cleanup], None]:
-    """A function that starts a clean-up on the loop running now; callable later from any thread, or after its end."""
+def spawner() -> Callable[[Work], None]:
+    """A function that starts work on the loop running now. Callable from any thread, also after the loop's end."""
     try:
-        loop = asyncio.get_running_loop()
+        loop = ref(asyncio.get_running_loop())
     except RuntimeError:
         return _on_trio()
-
-    def start(cleanup: Cleanup) -> None:
-        task = loop.create_task(cleanup())
-        _running.add(task)
-        task.add_done_callback(_running.discard)
-
     process = os.getpid()
 
-    def spawn(cleanup: Cleanup) -> None:
-        if not loop.is_closed() and os.getpid() == process:  # a forked child has the loop, but nobody runs it there
-            loop.call_soon_threadsafe(start, cleanup)
+    def spawn(work: Work) -> None:
+        running = loop()
+        # A forked child has a copy of the loop, but nobody runs it there.
+        if running is not None and not running.is_closed() and os.getpid() == process:
+            running.call_soon_threadsafe(_start_on_asyncio, running, work)
 
     return spawn
 
 
-def _on_trio() -> Callable[[Cleanup], None]:
+def _on_trio() -> Callable[[Work], None]:
     import trio
 
     token = trio.lowlevel.current_trio_token()
 
-    def spawn(cleanup: Cleanup) -> None:
+    def spawn(work: Work) -> None:
         try:
-            token.run_sync_soon(trio.lowlevel.spawn_system_task, cleanup)
+            token.run_sync_soon(_start_on_trio, work)
         except trio.RunFinishedError:
             return
 
     return spawn
+
+
+def _start(work: Work) -> None:
+    """Start work on the loop running now."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        _start_on_trio(work)
+    else:
+        _start_on_asyncio(loop, work)
+
+
+def _start_on_asyncio(loop: asyncio.AbstractEventLoop, work: Work) -> None:
+    task = loop.create_task(_quiet(work))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+
+
+def _start_on_trio(work: Work) -> None:
+    import trio
+
+    try:
+        trio.lowlevel.spawn_system_task(_quiet, work)
+    except RuntimeError:
+        return  # the run is ending, and ends its sockets with it
+
+
+async def _quiet(work: Work) -> None:
+    try:
+        await work()
+    except Exception as error:
+        logger.debug("work in the background failed with %s", type(error).__name__)
+
+
+class Apart(Generic[_T]):
+    """Work in a task of its own, which no cancellation of its caller reaches: `await Apart(work).result()`.
+
+    When the waiting is cancelled, the work is cancelled too, exactly once, or never begins. With `heir` it goes on to
+    its end once it has begun, and the heir gets what it returns. With `must=True` it is done in any case.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Awaitable[_T]],
+        heir: Callable[[_T], Awaitable[None]] | None = None,
+        *,
+        must: bool = False,
+    ) -> None:
+        self._work = work
+        self._heir = heir
+        self._must = must
+        self._left = False
+        self._done = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._value: list[_T] = []
+        self._error: BaseException | None = None
+
+    async def result(self) -> _T:
+        _start(self._run)
+        try:
+            await self._done.wait()
+        except BaseException:
+            self._left = True
+            if self._heir is None and not self._must:
+                self._scope.cancel()
+            elif self._value:
+                _start(self._hand_over)  # it was done already, and nobody has taken it
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._value[0]
+
+    async def ended(self) -> None:
+        """Wait until the work is over, one way or another."""
+        await self._done.wait()
+
+    async def _run(self) -> None:
+        if self._left and not self._must:
+            self._done.set()
+            return  # nobody waits any more, and nothing was begun
+        try:
+            with self._scope:
+                self._value.append(await self._work())
+            if not self._value:
+                self._error = RuntimeError("work was cancelled")
+        except BaseException as error:
+            self._error = error
+            if not isinstance(error, Exception):
+                self._error = RuntimeError("the event loop is ending")
+                raise
+        finally:
+            self._done.set()
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """Give the value to whoever cleans up, if its owner has left."""
+        if self._left and self._value and self._heir is not None:
+            await self._heir(self._value.pop())

@@ -17,15 +17,17 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
-from fastclient.errors import ConfigError, FastClientError
+from fastclient.errors import ConfigError, StreamCut
 from fastclient.types import Call, Chunk
 
 __all__ = ["Engine", "drive", "engine", "seam"]
 
+_ITSELF = "a blocking call from the engine's own thread would wait for itself"
 _CLOSE = 1.0  # seconds a caller waits for a stream it leaves to be closed at the server
 _T = TypeVar("_T")
 
@@ -55,13 +57,18 @@ class Engine:
         """Whether the caller is on the engine's own thread, where waiting for it would never end."""
         return threading.current_thread() is self._thread
 
+    @property
+    def ended(self) -> bool:
+        """Whether the interpreter is exiting and has taken the loop with it."""
+        return self._loop.is_closed()
+
     def start(
         self,
         work: Callable[[], Coroutine[Any, Any, None]],
         on_start: Callable[[asyncio.Task[None]], None] | None = None,
     ) -> None:
         """Run `work` as a task on the loop, in the caller's context; `on_start` gets the task, on the loop's thread."""
-        if self._loop.is_closed():
+        if self.ended:
             raise ConfigError.at("client", "used after its event loop ended with the interpreter")
         self._loop.call_soon_threadsafe(self._begin, work, on_start, copy_context())
 
@@ -79,6 +86,8 @@ class Engine:
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a short coroutine on the loop and block for its result."""
+        if self.is_current:
+            raise ConfigError.at("client", _ITSELF)
         outcome: SimpleQueue[tuple[_T | None, BaseException | None]] = SimpleQueue()
 
         async def answer() -> None:
@@ -153,46 +162,75 @@ def seam(handler: Handler) -> Handler:
 
     async def crossing(call: Call) -> Stream:
         flight = Flight(engine(), handler, call)
-        await flight.open()
+        call.record.leave = flight.leave
+        try:
+            await flight.open()
+        finally:
+            call.record.leave = None
         return flight
 
     return crossing
 
 
-class Flight(Stream):
-    """A call that runs on the engine while its caller blocks on the other end of a queue."""
+class Crew:
+    """The engine's side of a call: it runs the handler and sends batches across.
+
+    It knows nothing of the caller's side, so that dropping that one ends the call.
+    """
 
     def __init__(self, engine: Engine, handler: Handler, call: Call) -> None:
-        if engine.is_current:
-            raise ConfigError.at("client", "a blocking call from the engine's own thread would wait for itself")
+        self.inbox: SimpleQueue[Sequence[Chunk] | BaseException] = SimpleQueue()
         self._engine = engine
         self._handler = handler
         self._call = call
-        self._inbox: SimpleQueue[Sequence[Chunk] | BaseException] = SimpleQueue()
-        self._ahead: Sequence[Chunk] = ()
         self._task: asyncio.Task[None] | None = None
-        self._over = False
+        self._given_up = False
         engine.start(self._run, self._started)
+
+    def cancel(self) -> None:
+        """Stop the call, from any thread; something final will come into the inbox."""
+        self._given_up = True
+        self._engine.call(self._cancel)
 
     def _started(self, task: asyncio.Task[None]) -> None:
         self._task = task
 
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
     async def _run(self) -> None:
-        """On the engine: open the stream and send its batches across, then an empty one or what went wrong."""
+        """Open the stream and send its batches across, then an empty one or what went wrong."""
         last: Sequence[Chunk] | BaseException = ()
         try:
             stream = await self._handler(self._call)
             try:
                 while batch := await stream.pull():
-                    self._inbox.put(batch)
+                    self.inbox.put(batch)
             finally:
                 await stream.aclose()
+        except asyncio.CancelledError as error:
+            if not self._given_up:
+                return  # the interpreter is exiting: whoever still waits is a daemon thread, and dies as it is
+            last = error
         except BaseException as error:
             last = error
-            if not isinstance(error, (Exception, asyncio.CancelledError)):
-                raise
-        finally:
-            self._inbox.put(last)
+        self.inbox.put(last)
+
+
+class Flight(Stream):
+    """The caller's side of a call that runs on the engine: it blocks on the other end of the queue."""
+
+    _over = True  # until there is something to end
+
+    def __init__(self, engine: Engine, handler: Handler, call: Call) -> None:
+        if engine.is_current:
+            raise ConfigError.at("client", _ITSELF)
+        self._engine = engine
+        self._process = os.getpid()
+        self._ahead: Sequence[Chunk] = ()
+        self._over = False
+        self._crew = Crew(engine, handler, call)
 
     async def open(self) -> None:
         self._ahead = self._take()
@@ -205,35 +243,44 @@ class Flight(Stream):
 
     def _take(self) -> Sequence[Chunk]:
         """Block for the next batch. An interrupt while waiting stops the call at the server, then goes on up."""
+        if os.getpid() != self._process:
+            raise ConfigError.at("stream", "was opened before a fork, in the parent process")
         try:
-            batch = self._inbox.get()
+            batch = self._crew.inbox.get()
         except BaseException:
-            self._leave()
+            self.leave()
             raise
+        if batch and not isinstance(batch, BaseException):
+            return batch
+        self._over = True
+        self._crew.inbox.put(batch)  # another thread may be waiting for the end too
+        if isinstance(batch, asyncio.CancelledError):
+            raise StreamCut("the call was closed while it was being read")
         if isinstance(batch, BaseException):
-            self._over = True
-            if isinstance(batch, asyncio.CancelledError):
-                raise FastClientError("the call was stopped because its engine is shutting down")
             raise batch
-        self._over = not batch
         return batch
 
     async def aclose(self) -> None:
         if not self._over:
-            self._leave()
+            self.leave()
 
-    def _leave(self) -> None:
-        """Cancel the call and wait, for a moment, until the server was told."""
+    def leave(self) -> None:
+        """Stop the call, and wait for a moment until the server was told. Any thread may do this."""
         self._over = True
-        self._engine.call(self._cancel)
+        if os.getpid() != self._process:
+            return
+        self._crew.cancel()
         if self._engine.is_current:  # a finaliser that happens to run there
             return
+        inbox, until = self._crew.inbox, monotonic() + _CLOSE
         try:
-            while (last := self._inbox.get(timeout=_CLOSE)) and not isinstance(last, BaseException):
-                pass
+            last = inbox.get(timeout=_CLOSE)
+            while last and not isinstance(last, BaseException):
+                last = inbox.get(timeout=max(0.0, until - monotonic()))
         except Empty:
             return
+        inbox.put(last)  # for another thread that may be waiting
 
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+    def __del__(self) -> None:
+        if not self._over and os.getpid() == self._process:
+            self._crew.cancel()

@@ -28,4 +28,4 @@ class Stream(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Give the answer up or let it go. May be called again, and under cancellation; never raises."""
+        """Give the answer up or let it go. May be called again and under cancellation; no failure comes out of it."""

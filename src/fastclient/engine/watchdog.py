@@ -16,7 +16,7 @@ __all__ = ["Watchdog"]
 class Watchdog:
     """The limits of one attempt that started at `start`, under a call deadline; all times on the call's clock."""
 
-    __slots__ = ("_answered", "_began", "_deadline", "_limits", "_pinged", "_start", "_waited", "_why", "thinking")
+    __slots__ = ("_answered", "_began", "_deadline", "_limits", "_pinged", "_start", "_waited", "thinking")
 
     def __init__(self, timeouts: Timeouts, *, start: float, deadline: float, thinking: bool = False) -> None:
         self._limits = timeouts
@@ -24,54 +24,44 @@ class Watchdog:
         self._deadline = deadline
         self._answered = False  # headers are in
         self._began = False  # content came
-        self._pinged = False  # this server sends keep-alives
+        self._pinged = False  # this server is in the habit of sending keep-alives
         self._waited = 0.0  # waiting since the last content
-        self._why = "deadline"
         self.thinking = thinking
 
-    def limit(self, now: float) -> float:
-        """When to give up a wait that starts now."""
+    @property
+    def _patience(self) -> float:
+        """Seconds without content that are all right now."""
         limits = self._limits
-        if self._began:
-            patience = limits.thinking if self.thinking else limits.progress
-            when, self._why = now + patience - self._waited, "progress"
-        else:
-            patience = max(limits.first_token, limits.thinking) if self.thinking else limits.first_token
-            when, self._why = self._start + patience, "first_token"
+        usual = limits.progress if self._began else limits.first_token
+        return max(usual, limits.thinking) if self.thinking else usual
+
+    def limit(self, now: float) -> tuple[float, str]:
+        """When to give up a wait that starts now, and what it then ran into."""
+        start = now - self._waited if self._began else self._start
+        limits = [(start + self._patience, "content"), (self._deadline, "deadline")]
         # A model that thinks without pinging is silent by nature: the byte watch needs a ping to go by.
-        if self._answered and (self._pinged or not self.thinking) and now + limits.liveness < when:
-            when, self._why = now + limits.liveness, "liveness"
-        if self._deadline < when:
-            when, self._why = self._deadline, "deadline"
-        return when
+        if self._answered and (self._pinged or not self.thinking):
+            limits.append((now + self._limits.liveness, "liveness"))
+        return min(limits)
 
     def answered(self) -> None:
         """The response headers came."""
         self._answered = True
 
-    def heard(self, waited: float, *, content: bool, ping: bool) -> None:
-        """Bytes came after `waited` seconds: content, a keep-alive without meaning, or something in between."""
-        if content:
-            self._began, self._waited = True, 0.0
-        else:
-            self._waited += waited
-        self._pinged = self._pinged or ping
+    def heard(self, now: float, waited: float, *, content: bool, pings: int, thinking: bool) -> None:
+        """Bytes came after `waited` seconds, with content or without; `pings` is how many keep-alives came so far."""
+        self._waited += waited
+        if content or (self.thinking and not thinking):  # the end of a thought is progress too
+            self._start, self._waited = now, 0.0
+        self._began = self._began or content
+        self._pinged = pings > 1  # one belongs to the opening at Anthropic
+        self.thinking = thinking
 
-    def error(self, phase: str, *, partial_text: str = "", tokens: int = 0) -> DeadlineExceeded:
-        """The error for the wait that `limit` was last asked about."""
-        limits = self._limits
-        if self._why == "deadline":
-            return DeadlineExceeded(
-                f"the call's deadline passed while waiting for {phase}",
-                phase=phase,
-                partial_text=partial_text,
-                tokens=tokens,
-            )
-        silence = f"no byte for {limits.liveness:g} s" if self._why == "liveness" else None
-        if not self._began:
-            patience = max(limits.first_token, limits.thinking) if self.thinking else limits.first_token
-            return FirstTokenTimeout(silence or f"no content within {patience:g} s", phase=phase)
-        patience = limits.thinking if self.thinking else limits.progress
-        return StreamStalled(
-            silence or f"no content for {patience:g} s", phase=phase, partial_text=partial_text, tokens=tokens
-        )
+    def error(self, cause: str, phase: str) -> DeadlineExceeded:
+        """The error for a wait that ran into a limit."""
+        if cause == "deadline":
+            return DeadlineExceeded(f"the call's deadline passed while waiting for {phase}", phase=phase)
+        kind = StreamStalled if self._began else FirstTokenTimeout
+        if cause == "liveness":
+            return kind(f"no byte for {self._limits.liveness:g} s", phase=phase)
+        return kind(f"no content {'for' if self._began else 'within'} {self._patience:g} s", phase=phase)

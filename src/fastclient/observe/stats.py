@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from threading import RLock
 from typing import Any
+from weakref import WeakSet
 
 from fastclient.observe.events import CallFinished
 from fastclient.observe.sketch import Sketch
 
 __all__ = ["Stats", "StatsRecorder"]
+
+_recorders: WeakSet[StatsRecorder] = WeakSet()
+
+
+def _forked() -> None:
+    """In a child: a lock may be held by a thread that is not here."""
+    for recorder in list(_recorders):
+        recorder.lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +51,18 @@ class StatsRecorder:
     """Adds up finished calls; safe from any thread, also from a finaliser that interrupts it (hence the RLock)."""
 
     def __init__(self) -> None:
-        self._lock = RLock()
+        self.lock = RLock()
+        _recorders.add(self)
         self._ttft, self._total = Sketch(), Sketch()
         self._counts = {field.name: 0 for field in fields(Stats) if "_p" not in field.name}
 
     def started(self) -> None:
-        with self._lock:
+        with self.lock:
             self._counts["in_flight"] += 1
 
     def finished(self, call: CallFinished, *, cancelled: bool) -> None:
         counts = self._counts
-        with self._lock:
+        with self.lock:
             counts["in_flight"] -= 1
             counts["calls"] += 1
             counts["cancelled"] += cancelled
@@ -62,7 +77,7 @@ class StatsRecorder:
                     self._ttft.add(call.timings.ttft)
 
     def snapshot(self) -> Stats:
-        with self._lock:
+        with self.lock:
             shares: dict[str, Any] = {
                 f"{name}_p{round(share * 100)}": sketch.percentile(share)
                 for name, sketch in (("ttft", self._ttft), ("total", self._total))

@@ -30,7 +30,7 @@ def timed(
         except BaseException as error:
             stream.finish(error)
             raise
-        call.record.returned = call.record.clock()
+        stream.handed = call.record.returned = call.record.clock()
         return stream
 
     return timing
@@ -39,36 +39,48 @@ def timed(
 class TimedStream(Stream):
     """A stream that knows how long its reader waited, how long the reader kept its chunks, and what has come so far."""
 
-    __slots__ = ("_call", "_finished", "_handed", "_observers", "_stats", "answer", "inner")
+    __slots__ = ("_call", "_finished", "_observers", "_stats", "answer", "handed", "inner")
 
     def __init__(self, call: Call, observers: tuple[Observer, ...], stats: StatsRecorder) -> None:
         self._call = call
         self._observers = observers
         self._stats = stats
-        self._handed: float | None = None  # when the reader got its last batch
+        self.handed: float | None = None  # since when the reader has what there is
         self.answer = Answer()
         self.inner: Stream | None = None
         self._finished: CallFinished | None = None
 
     async def pull(self) -> Sequence[Chunk]:
         record = self._call.record
-        began = record.clock()
-        if self._handed is not None and record.consumer is not None:
-            record.consumer += began - self._handed
+        began = self._taken_back()
         try:
             batch = await self.inner.pull() if self.inner is not None else ()
         except BaseException as error:
             self.finish(error)
             raise
-        self._handed = record.clock()
-        record.decode += self._handed - began
-        self.answer.add(batch)
+        self.handed = record.clock()
+        if batch:
+            record.decode += self.handed - began
+            self.answer.add(batch)
         return batch
 
+    def _taken_back(self) -> float:
+        """The reader is back: what it kept us waiting is its own time. Returns the time now."""
+        record = self._call.record
+        now = record.clock()
+        if self.handed is not None and record.consumer is not None:
+            record.consumer += now - self.handed
+        self.handed = None
+        return now
+
     async def aclose(self) -> None:
-        if self.inner is not None:
-            await self.inner.aclose()
-        self.finish(None)
+        if self._finished is None:
+            self._taken_back()
+        try:
+            if self.inner is not None:
+                await self.inner.aclose()
+        finally:
+            self.finish(None)
 
     def finish(self, error: BaseException | None) -> CallFinished:
         """The call is over: settle its timings, once, and let everybody know."""
@@ -113,5 +125,6 @@ class TimedStream(Stream):
             call_id=self._call.id,
             request_id=winner.request_id if winner else None,
             malformed_events=winner.malformed_events if winner else 0,
+            blocks=self.answer.blocks,
             raw=self.answer.raw,
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
-from types import MappingProxyType
 
 from fastclient.types import Attempt, Basis, Outcome, Role, Timings
 
@@ -27,6 +26,7 @@ class Marks:
     dequeued: float | None = None
     connect_started: float | None = None
     connected: float | None = None
+    tls_started: float | None = None
     secured: float | None = None
     send_started: float | None = None
     sent: float | None = None
@@ -36,6 +36,7 @@ class Marks:
     ended: float | None = None
     rtt: float | None = None
     gaps: list[float] = field(default_factory=list)  # waiting before each content chunk but the first
+    waiting: float = 0.0  # since the last content
 
     def note(self, moment: str) -> None:
         """This moment is now."""
@@ -76,7 +77,7 @@ class AttemptRecord:
 
     def finished(self) -> Attempt:
         marks = self.marks
-        end = marks.ended if marks.ended is not None else marks.last_content or marks.headers or marks.started
+        end = marks.clock() if marks.ended is None else marks.ended
         decode = _between(marks.first_content, marks.last_content)
         return Attempt(
             role=self.role,
@@ -102,6 +103,7 @@ class CallRecord:
     ended: float | None = None
     decode: float = 0.0
     consumer: float | None = None
+    leave: Callable[[], object] | None = None  # stops the call while it is being opened
     attempts: list[AttemptRecord] = field(default_factory=list)
 
     def attempt(self, role: Role, target: str) -> AttemptRecord:
@@ -155,24 +157,25 @@ def _timings(
         if marks.gaps:
             gaps = sorted(marks.gaps)
             others |= {"itl_p50": percentile(gaps, 0.5), "itl_p99": percentile(gaps, 0.99), "itl_max": gaps[-1]}
-        if decode is not None and output_tokens is not None and output_tokens > 1:
-            others["tpot"] = decode / (output_tokens - 1)
+            if output_tokens is not None and output_tokens > 1:
+                others["tpot"] = sum(gaps) / (output_tokens - 1)
     parts["overhead"] = max(0.0, total - sum(value for value in parts.values() if value is not None))
     values = {name: value for name, value in (parts | others).items() if value is not None}
     basis = {name: basis.get(name, "measured") for name in ("total", *values)}
     reused = attempt.marks.reused if attempt else None
-    return Timings(total=total, reused=reused, basis=MappingProxyType(basis), **values)
+    return Timings(total=total, reused=reused, basis=basis, **values)
 
 
 def _before_first_content(
     marks: Marks, end: float, reported: Mapping[str, float], basis: dict[str, Basis]
 ) -> dict[str, float | None]:
     """Split the time up to the first content. A phase that never ended lasts until `end`."""
+    sending = marks.send_started
     parts: dict[str, float | None] = {
-        "queue": _between(marks.started, marks.dequeued, end),
+        "queue": _between(marks.started, marks.dequeued, marks.connect_started or sending or marks.headers or end),
         "connect": _between(marks.connect_started, marks.connected, end),
-        "tls": _between(marks.connected, marks.secured),
-        "send": _between(marks.send_started, marks.sent, end),
+        "tls": _between(marks.tls_started, marks.secured, end),
+        "send": _between(sending, marks.sent, marks.headers or end),
     }
     waited = _between(marks.sent, marks.first_content, end)
     if waited is None:

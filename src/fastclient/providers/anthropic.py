@@ -10,7 +10,7 @@ import orjson
 
 from fastclient.config import Target
 from fastclient.errors import ConfigError
-from fastclient.providers.dialect import Json, encoded, headers
+from fastclient.providers.dialect import Json, count, encoded, headers
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.sse import Event
 from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
@@ -21,6 +21,8 @@ __all__ = ["dialect"]
 _VERSION = "2023-06-01"
 _STOP = (b'{"type":"message_stop"', b'{"type": "message_stop"')  # from gateways that drop the event names
 _MAX_TOKENS = 4096  # the API demands a number; callers who care give one
+_THOUGHTS = ("thinking", "redacted_thinking")
+_UNKNOWN = ("seed", "response_format", "reasoning_effort", "logit_bias", "frequency_penalty", "presence_penalty")
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
 
@@ -31,6 +33,8 @@ class Anthropic:
 
     def write(self, request: Request, target: Target) -> WireRequest:
         system, messages = _messages(request.messages)
+        if not messages:
+            raise ConfigError.at("messages", "must hold more than system messages for Anthropic")
         body = {"model": target.model, **({"system": system} if system else {}), "messages": messages}
         body |= _params(request.params) | {"stream": True}
         return WireRequest(
@@ -63,9 +67,11 @@ class AnthropicReader:
 
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking
+        self.pings = 0
         self._provider = provider
         self._scrub = scrub
         self._calls: dict[int, int] = {}  # content block index -> tool call index
+        self._thoughts: dict[int, Json] = {}  # thinking blocks under way, to be sent back as they are
         self._usage: Json = {}  # the latest of each count: the closing event may leave some out
 
     def is_end(self, event: Event) -> bool:
@@ -73,28 +79,32 @@ class AnthropicReader:
         return named and event.data.endswith(b"}")  # a cut may have left a beginning of it
 
     def chunk(self, data: Json, event: Event) -> Chunk:
+        raw = event.raw
         match data["type"]:
             case "content_block_delta":
-                return self._delta(data["index"], data["delta"], event.raw)
+                return self._delta(data["index"], data["delta"], raw)
             case "content_block_start":
-                return self._block(data["index"], data["content_block"], event.raw)
+                return self._block(data["index"], data["content_block"], raw)
+            case "content_block_stop":
+                thought = self._thoughts.pop(data["index"], None)
+                return Chunk(raw=raw, blocks=(thought,) if thought else ())
             case "message_start":
                 message = data["message"]
-                return Chunk(model=message.get("model"), usage=self._counted(message.get("usage")), raw=event.raw)
+                return Chunk(model=message.get("model"), usage=self._counted(message.get("usage")), raw=raw)
             case "message_delta":
                 reason = data["delta"].get("stop_reason")
-                return Chunk(finish_reason=_finish(reason), usage=self._counted(data.get("usage")), raw=event.raw)
+                return Chunk(finish_reason=_finish(reason), usage=self._counted(data.get("usage")), raw=raw)
             case "error":
                 raise refusal(self._provider, 200, {}, event.data, self._scrub)
-            case _:  # ping, content_block_stop, and whatever comes next year
-                return Chunk(raw=event.raw)
+            case kind:  # a ping, or whatever comes next year
+                self.pings += kind == "ping"
+                return Chunk(raw=raw)
 
     def whole(self, data: Json, raw: bytes) -> Chunk:
         if data["type"] == "error":
             raise refusal(self._provider, 200, {}, raw, self._scrub)
         blocks = data["content"]
         calls = [block for block in blocks if block["type"] == "tool_use"]
-        reason = data.get("stop_reason")
         return Chunk(
             "".join(block["text"] for block in blocks if block["type"] == "text"),
             "".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
@@ -102,30 +112,34 @@ class AnthropicReader:
                 ToolCallDelta(index, call["id"], call["name"], encoded(call["input"]).decode())
                 for index, call in enumerate(calls)
             ),
-            _finish(reason),
+            _finish(data.get("stop_reason")),
             self._counted(data.get("usage")),
             data.get("model"),
             raw,
+            blocks=tuple(block for block in blocks if block["type"] in _THOUGHTS),
         )
 
     def _counted(self, usage: Json | None) -> Usage:
         """Their `input_tokens` leaves cached ones out; ours, like everybody else's, has them in."""
-        self._usage |= {name: count for name, count in (usage or {}).items() if count is not None}
-        fresh = self._usage.get("input_tokens")
-        read, written = (self._usage.get(f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
+        self._usage |= {name: value for name, value in (usage or {}).items() if value is not None}
+        fresh = count(self._usage.get("input_tokens"))
+        read, written = (count(self._usage.get(f"cache_{kind}_input_tokens")) for kind in ("read", "creation"))
         return Usage(
             input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
-            output_tokens=self._usage.get("output_tokens"),
+            output_tokens=count(self._usage.get("output_tokens")),
             cache_read_tokens=read,
             cache_write_tokens=written,
         )
 
     def _block(self, index: int, block: Json, raw: bytes) -> Chunk:
         kind = block["type"]
-        self.thinking = kind in ("thinking", "redacted_thinking")
+        self.thinking = kind in _THOUGHTS
+        if self.thinking:
+            self._thoughts[index] = dict(block)
         if kind == "tool_use":
             number = self._calls.setdefault(index, len(self._calls))
-            return Chunk(tool_calls=(ToolCallDelta(number, block["id"], block["name"]),), raw=raw)
+            arguments = encoded(block["input"]).decode() if block.get("input") else ""
+            return Chunk(tool_calls=(ToolCallDelta(number, block["id"], block["name"], arguments),), raw=raw)
         return Chunk(text=block.get("text") or "", reasoning=block.get("thinking") or "", raw=raw)
 
     def _delta(self, index: int, delta: Json, raw: bytes) -> Chunk:
@@ -133,12 +147,20 @@ class AnthropicReader:
             case "text_delta":
                 return Chunk(text=delta["text"], raw=raw)
             case "thinking_delta":
+                self._grow(index, "thinking", delta["thinking"])
                 return Chunk(reasoning=delta["thinking"], raw=raw)
+            case "signature_delta":
+                self._grow(index, "signature", delta["signature"])
+                return Chunk(raw=raw)
             case "input_json_delta" if index in self._calls:
                 call = ToolCallDelta(self._calls[index], arguments=delta["partial_json"])
                 return Chunk(tool_calls=(call,) if call.arguments else (), raw=raw)
             case _:
                 return Chunk(raw=raw)
+
+    def _grow(self, index: int, part: str, piece: str) -> None:
+        thought = self._thoughts.setdefault(index, {"type": "thinking"})
+        thought[part] = thought.get(part, "") + piece
 
 
 def _finish(reason: str | None) -> str | None:
@@ -148,10 +170,16 @@ def _finish(reason: str | None) -> str | None:
 
 def _params(params: Mapping[str, object]) -> Json:
     """OpenAI's parameter names in Anthropic's; names they do not share are passed on as they are."""
-    out: Json = dict(params)
-    out.pop("stream_options", None)
+    out: Json = {name: value for name, value in params.items() if name != "stream_options"}
+    for name in _UNKNOWN:
+        if name in out:
+            raise ConfigError.of(name, out[name], "has no counterpart at Anthropic: leave it out")
+    thinking = out.get("thinking")
+    budget = count(thinking.get("budget_tokens")) if isinstance(thinking, Mapping) else None
     limit = out.pop("max_completion_tokens", None)
-    out.setdefault("max_tokens", _MAX_TOKENS if limit is None else limit)
+    out.setdefault("max_tokens", _MAX_TOKENS + (budget or 0) if limit is None else limit)
+    if "user" in out:
+        out["metadata"] = {**out.get("metadata", {}), "user_id": out.pop("user")}
     if "stop" in out:
         stop = out.pop("stop")
         out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
@@ -160,16 +188,19 @@ def _params(params: Mapping[str, object]) -> Json:
             out["tools"] = [_tool(tool, number) for number, tool in enumerate(out["tools"])]
     parallel = out.pop("parallel_tool_calls", None)
     with _translating("tool_choice"):
-        choice = _choice(out.pop("tool_choice", None), parallel)
+        choice = _choice(out.pop("tool_choice", None), parallel if out.get("tools") else None)
     return out if choice is None else out | {"tool_choice": choice}
 
 
-def _choice(choice: Any, parallel: object) -> Json | None:
+def _choice(choice: Any, parallel: object) -> Any:
+    """Their tool choice for OpenAI's, or None."""
     if isinstance(choice, str):
         choice = {"type": {"required": "any"}.get(choice, choice)}
     elif choice is not None and choice.get("type") == "function":
         choice = {"type": "tool", "name": choice["function"]["name"]}
-    return {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True} if parallel is False else choice
+    if parallel is not False or choice == {"type": "none"}:
+        return choice
+    return {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
 
 
 @contextmanager
@@ -206,6 +237,8 @@ def _messages(messages: tuple[Message, ...]) -> tuple[list[Json], list[Json]]:
         blocks = _result(message, number) if role in ("tool", "function") else _content(message.get("content"), number)
         if role == "assistant":
             blocks += [_use(call, number) for call in _sequence(message.get("tool_calls"))]
+        if not blocks:
+            continue  # an empty turn is an error there
         their_role = "assistant" if role == "assistant" else "user"
         if turns and turns[-1]["role"] == their_role:
             turns[-1]["content"] += blocks

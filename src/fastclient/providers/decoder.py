@@ -21,14 +21,20 @@ _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 class Decoder:
-    """Decodes one answer. After each call look at `done` and `error`; chunks returned with an error come before it."""
+    """Decodes one answer. After each call look at `done` and `error`; chunks returned with an error come before it.
 
-    __slots__ = ("_body", "_parser", "_reader", "_suspect", "done", "error", "malformed")
+    Whether the body is a stream or a document shows in its first visible byte. Content types are not to be trusted;
+    `document` is what this one promised, and decides for an empty body only.
+    """
 
-    def __init__(self, reader: Reader, *, whole: bool = False) -> None:
+    __slots__ = ("_body", "_document", "_parser", "_reader", "_suspect", "_whole", "done", "error", "malformed")
+
+    def __init__(self, reader: Reader, *, document: bool = False) -> None:
         self._reader = reader
+        self._document = document
         self._parser = SSEParser()
-        self._body = bytearray() if whole else None
+        self._body = bytearray()
+        self._whole: bool | None = None  # not known yet
         self._suspect = False  # the last event was unreadable
         self.done = False
         self.error: FastClientError | None = None
@@ -36,26 +42,46 @@ class Decoder:
 
     @property
     def thinking(self) -> bool:
+        """Whether the model is reasoning now."""
         return self._reader.thinking
+
+    @property
+    def pings(self) -> int:
+        """Keep-alives so far: comments and the provider's own pings."""
+        return self._parser.comments + self._reader.pings
 
     def feed(self, piece: bytes) -> list[Chunk]:
         """Take the next bytes of the body."""
-        if self._body is not None:
+        if self._whole is None:
             self._body += piece
+            start = self._body.lstrip(b" \t\r\n\xef\xbb\xbf")
+            if not start:
+                self._reader.pings += 1  # blank lines, sent to keep the connection open
+                return []
+            self._whole = not start.startswith((b":", b"d", b"e", b"i", b"r"))  # a comment, or one of the four fields
+            piece = bytes(self._body)
+            if not self._whole:
+                self._body.clear()
+        elif self._whole:
+            self._body += piece
+        if self._whole:
             return []
         try:
-            events = self._parser.feed(piece)
+            events: Sequence[Event] = self._parser.feed(piece)
+            too_large = None
         except EventTooLarge as error:
-            chunks = self._read(error.events)
-            self.error = self.error or StreamCut(str(error))
-            return chunks
-        return self._read(events)
+            events, too_large = error.events, StreamCut(str(error))
+        chunks = self._read(events)
+        self.error = self.error or too_large
+        return chunks
 
     def finish(self) -> list[Chunk]:
         """The body has ended."""
-        if self._body is not None:
-            return self._whole(bytes(self._body))
-        last = self._parser.finish() if not self.done else None
+        if self.done:
+            return []
+        if self._whole or (self._whole is None and self._document):
+            return self._read_document(bytes(self._body))
+        last = self._parser.finish()
         chunks = self._read([last]) if last is not None else []
         if not self.done and self.error is None:
             self.error = StreamCut("the stream ended without its terminal event")
@@ -68,7 +94,6 @@ class Decoder:
             if reader.is_end(event):
                 self.done = True
                 chunks.append(Chunk(raw=event.raw))
-                self._suspect = False
                 break
             try:
                 chunks.append(reader.chunk(orjson.loads(event.data), event))
@@ -85,7 +110,7 @@ class Decoder:
                 self._suspect = True
         return chunks
 
-    def _whole(self, body: bytes) -> list[Chunk]:
+    def _read_document(self, body: bytes) -> list[Chunk]:
         self.done = True
         try:
             return [self._reader.whole(orjson.loads(body.strip()), body)]

@@ -16,7 +16,7 @@ from fastclient.providers.sse import Event
 from fastclient.types import Chunk, Request
 from fastclient.wire.port import WireRequest
 
-__all__ = ["Dialect", "Reader", "encoded", "find", "headers"]
+__all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers"]
 
 # Provider name -> the module that speaks its format.
 _MODULES = {"openai": "fastclient.providers.openai", "anthropic": "fastclient.providers.anthropic"}
@@ -25,9 +25,13 @@ Json = dict[str, Any]
 
 
 class Reader(Protocol):
-    """Reads the events of one answer. `thinking` is true while the model reasons before or between content."""
+    """Reads the events of one answer.
+
+    `thinking` is true while the model reasons before or between content; `pings` counts keep-alive events.
+    """
 
     thinking: bool
+    pings: int
 
     def is_end(self, event: Event) -> bool:
         """Whether this event is the terminal one; a stream without it was cut."""
@@ -67,6 +71,11 @@ def find(provider: str) -> Dialect:
     if provider not in _MODULES:
         raise ConfigError.of("target", provider, f"is not a known provider; known are {', '.join(_MODULES)}")
     return cast(Dialect, import_module(_MODULES[provider]).dialect)  # each module holds its one instance
+
+
+def count(value: object) -> int | None:
+    """A count a provider reported, if it is one."""
+    return value if isinstance(value, int) else None
 
 
 def headers(target: Target, authentication: Mapping[str, str], *, content: bool = True) -> dict[str, str]:

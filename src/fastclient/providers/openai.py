@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastclient.config import Target
-from fastclient.errors import ConfigError
-from fastclient.providers.dialect import Json, encoded, headers
+from fastclient.errors import ConfigError, ProviderError
+from fastclient.providers.dialect import Json, count, encoded, headers
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
@@ -27,15 +27,12 @@ class OpenAI:
         if target.base_url == self.base_url and "max_tokens" in params:
             # OpenAI's own reasoning models refuse the old name; other servers know only the old one.
             params.setdefault("max_completion_tokens", params.pop("max_tokens"))
-        if not isinstance(params.get("stream_options", {}), Mapping):
-            raise ConfigError.of("stream_options", params["stream_options"], "must be a mapping")
-        body = {
-            "model": target.model,
-            "messages": request.messages,
-            **params,
-            "stream": True,
-            "stream_options": {"include_usage": True, **params.get("stream_options", {})},
-        }
+        options = params.pop("stream_options", {})
+        if options is not None and not isinstance(options, Mapping):
+            raise ConfigError.of("stream_options", options, "must be a mapping")
+        body = {"model": target.model, "messages": request.messages, **params, "stream": True}
+        if options is not None:  # None: a server that does not know them
+            body["stream_options"] = {"include_usage": True, **options}
         return WireRequest(
             method="POST",
             url=f"{target.base_url}/chat/completions",
@@ -60,15 +57,16 @@ class OpenAIReader:
 
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking
+        self.pings = 0
         self._provider = provider
         self._scrub = scrub
 
     def is_end(self, event: Event) -> bool:
-        return event.data == b"[DONE]"
+        return event.data.startswith(b"[DONE]")
 
     def chunk(self, data: Json, event: Event) -> Chunk:
         choices = data.get("choices")
-        if not choices:
+        if data.get("error") or not choices:
             return self._without_choice(data, event)
         choice = choices[0]
         delta = choice.get("delta") or {}
@@ -76,18 +74,19 @@ class OpenAIReader:
         reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
         if not isinstance(text, str):
             text = _joined(text)
-        if text:
+        if not isinstance(reasoning, str):
+            reasoning = ""
+        calls = delta.get("tool_calls")
+        if text or calls:
             self.thinking = False
         elif reasoning:
             self.thinking = True
-        calls = delta.get("tool_calls")
-        usage = data.get("usage")
         return Chunk(
             text,
             reasoning,
             tuple(map(_call, calls, range(len(calls)))) if calls else (),
             choice.get("finish_reason"),
-            _usage(data, usage) if usage else None,
+            _usage(data),
             data.get("model"),
             event.raw,
             reported(data),
@@ -96,26 +95,18 @@ class OpenAIReader:
     def whole(self, data: Json, raw: bytes) -> Chunk:
         choices = data.get("choices")
         if not choices:
-            raise self._refused(data, raw)
+            raise self._refused(raw)
         message = choices[0]["message"]
         as_delta = {**data, "choices": [{**choices[0], "delta": message}]}
-        return self.chunk(as_delta, Event(b"", "message", raw))
+        return self.chunk(as_delta, Event(raw, "message", raw))
 
     def _without_choice(self, data: Json, event: Event) -> Chunk:
         """The closing usage event, or an error the provider sent in the middle of the stream."""
-        if "choices" not in data and ("error" in data or event.name == "error"):
-            raise self._refused(data, event.data)
-        usage = data.get("usage") or (data.get("x_groq") or {}).get("usage")
-        return Chunk(
-            usage=_usage(data, usage) if usage else None,
-            model=data.get("model"),
-            raw=event.raw,
-            reported=reported(data),
-        )
+        if data.get("error") or data.get("object") == "error" or event.name == "error":
+            raise self._refused(event.data)
+        return Chunk(usage=_usage(data), model=data.get("model"), raw=event.raw, reported=reported(data))
 
-    def _refused(self, data: Json, raw: bytes) -> Exception:
-        if not isinstance(data, dict):
-            raise TypeError("not an object")
+    def _refused(self, raw: bytes) -> ProviderError:
         return refusal(self._provider, 200, {}, raw, self._scrub)
 
 
@@ -136,16 +127,24 @@ def _joined(parts: list[Any]) -> str:
     return "".join(part.get("text") or "" for part in parts if part.get("type") in (None, "text"))
 
 
-def _usage(data: Json, usage: Json) -> Usage:
+def _usage(data: Json) -> Usage | None:
+    """The counts of an event; most have none. Servers put the same things in different places."""
+    usage = data.get("usage") or (data["x_groq"].get("usage") if data.get("x_groq") else None)
+    if not usage:
+        return None
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
-    cached = prompt.get("cached_tokens")
+    cached = (
+        prompt.get("cached_tokens"),
+        usage.get("prompt_cache_hit_tokens"),  # DeepSeek
+        (data.get("timings") or {}).get("cache_n"),  # llama.cpp
+    )
     return Usage(
-        input_tokens=usage.get("prompt_tokens"),
-        output_tokens=usage.get("completion_tokens"),
-        cache_read_tokens=cached if cached is not None else (data.get("timings") or {}).get("cache_n"),
-        cache_write_tokens=prompt.get("cache_write_tokens"),
-        reasoning_tokens=completion.get("reasoning_tokens"),
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        cache_read_tokens=next((known for known in map(count, cached) if known is not None), None),
+        cache_write_tokens=count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=count(completion.get("reasoning_tokens")),
     )
 
 

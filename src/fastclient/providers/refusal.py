@@ -50,6 +50,8 @@ _STATUS_OF: Mapping[str, int] = {
     "server_error": 500,
     "overloaded_error": 529,
 }
+_QUOTE = 16  # characters in a row that count as quoting the prompt
+_QUOTABLE = 2000  # longest text searched for quotes; above, only whole secrets and whole texts are
 _LONGEST_WAIT = 365 * 86400.0  # anything above is not a wish but a bug
 
 
@@ -67,7 +69,8 @@ def refusal(
     kind, message, code = _told(body)
     quota, kind, message = kind == "insufficient_quota", scrub(kind), scrub(message)
     meaning = status if status >= 300 else code
-    cls = _BY_STATUS.get(meaning) or (BadRequest if 400 <= meaning < 500 else ServerFailed)
+    usual = ProviderError if meaning < 400 else BadRequest if meaning < 500 else ServerFailed
+    cls = _BY_STATUS.get(meaning, usual)
     detail = hint or message[:300]
     error = cls(
         f"{provider} answered {status}{f' ({kind})' if kind else ''}{f': {detail}' if detail else ''}",
@@ -139,26 +142,38 @@ def _until(value: str) -> float | None:
     from email.utils import parsedate_to_datetime
 
     try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
+        return (parsedate_to_datetime(value).astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds()
 
 
 def scrubber(target: Target, request: Request | None = None) -> Scrub:
     """A function that blots out the target's keys, and the request's own texts, wherever a provider echoes them."""
 
     def scrub(text: str) -> str:
-        secrets = {target.key, *target.headers.values()}
-        for message in request.messages if request else ():
-            secrets |= set(_texts(message.get("content")))
+        texts = [each for message in request.messages for each in _texts(message.get("content"))] if request else []
+        secrets = {target.key, *target.headers.values(), *texts}
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= 6:  # shorter ones occur by chance and would riddle the text with holes
                 for form in _forms(secret):
                     text = text.replace(form, "***")
-        return text
+        return _without_quotes(text, "\n".join(texts)) if len(text) <= _QUOTABLE else text
 
     return scrub
+
+
+def _without_quotes(text: str, source: str) -> str:
+    """The text with every stretch blotted out that it shares with the source, from `_QUOTE` characters on."""
+    kept, at = [], 0
+    while at < len(text):
+        length = 0
+        if text[at : at + _QUOTE] in source and at + _QUOTE <= len(text):
+            length = _QUOTE
+            while at + length < len(text) and text[at : at + length + 1] in source:
+                length += 1
+        kept.append("***" if length else text[at])
+        at += length or 1
+    return "".join(kept)
 
 
 def _forms(secret: str) -> Iterator[str]:

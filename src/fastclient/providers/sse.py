@@ -39,7 +39,7 @@ class SSEParser:
     Half the time of httpx-sse per event in large reads (`benchmarks/test_sse_parser.py`).
     """
 
-    __slots__ = ("_cr", "_first", "_kept", "_max", "_scan", "_tail", "last_event_id", "retry")
+    __slots__ = ("_cr", "_first", "_kept", "_max", "_scan", "_tail", "comments", "last_event_id", "retry")
 
     def __init__(self, *, max_event: int = 16 * 2**20) -> None:
         self._max = max_event
@@ -48,6 +48,7 @@ class SSEParser:
         self._scan = 0  # where in the tail to go on looking for its end
         self._cr = False  # a CR was seen: from then on the slower search
         self._first = True  # nothing parsed yet: a byte-order mark may come
+        self.comments = 0  # blocks that dispatched nothing: keep-alives
         self.last_event_id = ""
         self.retry: int | None = None
 
@@ -90,6 +91,7 @@ class SSEParser:
                 data, name = found
             else:
                 kept += block + end
+                self.comments += 1
                 self._check(len(kept), events)
                 continue
             raw = block + end

@@ -4,26 +4,27 @@ Uses the family's transport, not its client: one call is one POST, with no redir
 verified always. HTTP/1.1 only, because neither library resets an HTTP/2 stream on cancel: the provider would go on
 generating and the connection would run out of streams.
 
-httpx 0.28 loses a pool slot for good when a request is cancelled before its headers are in. There a send is never
-cancelled: it runs on in a task of its own, holding its place in line, and is closed when its headers come.
+httpx 0.28 loses a pool slot for good when it is cancelled at the wrong moment: before the headers are in, or twice
+while it closes. There each step runs in a task of its own, which holds its place in line and closes what it opened.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import anyio
 from anyio.lowlevel import current_token
 
-from fastclient.config import Timeouts
-from fastclient.engine.detached import spawner
-from fastclient.errors import ConnectFailed, ConnectTimeout, FastClientError, QueueTimeout, StreamCut
+from fastclient.config import Timeouts, is_loopback
+from fastclient.engine.detached import Apart, spawner
+from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastClientError, QueueTimeout, StreamCut
 from fastclient.observe.timing import Marks
 from fastclient.wire.port import WireRequest, WireResponse
 
@@ -41,24 +42,41 @@ class FamilyWire:
     """A wire on `httpx2` or `httpx`, with one connection pool per event loop that uses it."""
 
     def __init__(self, family: str, *, concurrency: int | None = None) -> None:
-        self._family = family
         self._module = import_module(family)  # here and not in the first call, where it would hold up an event loop
         _ssl_context(family)
-        if concurrency is None and family == "httpx":
-            concurrency = _HTTPX_CONNECTIONS
-        self._concurrency = concurrency
-        self._pools: WeakKeyDictionary[object, _Pool] = WeakKeyDictionary()
+        self._fragile = family == "httpx"  # must not be cancelled
+        self._concurrency = _HTTPX_CONNECTIONS if concurrency is None and self._fragile else concurrency
+        self._pools: WeakKeyDictionary[Any, _Pool] = WeakKeyDictionary()
 
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
-        loop = current_token().native_token
+        loop: Any = current_token().native_token
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = _Pool(self._module, self._concurrency)
+            self._forget_ended()
+            pool = self._pools[loop] = _Pool(self._module, self._concurrency, fragile=self._fragile)
+            await pool.open()
         await pool.enter(timeouts.queue)
         marks.note("dequeued")
-        if self._family == "httpx":
-            return await _uncancelled(lambda: pool.send(request, timeouts, marks))
-        return await pool.send(request, timeouts, marks)
+        if not self._fragile:
+            return await pool.send(request, timeouts, marks)
+        begun = False
+
+        async def send() -> FamilyResponse:
+            nonlocal begun
+            begun = True
+            return await pool.send(request, timeouts, marks)
+
+        try:
+            return await Apart(send, FamilyResponse.aclose).result()
+        except BaseException:
+            if not begun:
+                pool.leave()
+            raise
+
+    def _forget_ended(self) -> None:
+        """Drop the pools of asyncio loops that are closed."""
+        for loop in [loop for loop in self._pools if getattr(loop, "is_closed", bool)()]:
+            del self._pools[loop]
 
     async def aclose(self) -> None:
         pool = self._pools.pop(current_token().native_token, None)
@@ -70,17 +88,44 @@ class FamilyWire:
             pool.spawn(pool.aclose)  # a client dropped without being closed must leave no socket behind
 
 
+# Pools are closed, never collected: an idle connection that is collected before it is closed complains about it.
+_open_pools: set[_Pool] = set()
+
+
 class _Pool:
     """The connections of one event loop, and the line before them."""
 
-    def __init__(self, family: Any, concurrency: int | None) -> None:
+    def __init__(self, family: Any, concurrency: int | None, *, fragile: bool) -> None:
         self._family = family
+        self._fragile = fragile
         self._limits = family.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency or 100, keepalive_expiry=_KEEP_ALIVE
         )
         self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
-        self._transports: dict[str | None, Any] = {}
+        self._transports: dict[str | None, Any] = {}  # by proxy
+        self._routes: dict[str, Any] = {}  # by URL: a client has very few
         self.spawn = spawner()
+        self._life = self._lived()
+
+    async def open(self) -> None:
+        """From now on the pool closes itself when its event loop ends."""
+        _open_pools.add(self)
+        await anext(self._life)
+
+    async def aclose(self) -> None:
+        await self._life.aclose()
+
+    async def _lived(self) -> AsyncGenerator[None, None]:
+        """Both event loops finish the asynchronous generators they know before they end: here, with good-byes."""
+        try:
+            yield
+        finally:
+            _open_pools.discard(self)
+            transports, self._transports = self._transports, {}
+            self._routes = {}
+            with anyio.move_on_after(_CLOSE, shield=True):
+                for transport in transports.values():
+                    await transport.aclose()
 
     async def enter(self, patience: float) -> None:
         """Wait for a place among the open requests."""
@@ -96,64 +141,84 @@ class _Pool:
         if self._line is not None:
             self._line.release()
 
-    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
+    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> FamilyResponse:
         """Send, once a place was taken; the place is given back when the response is closed, or here on failure."""
         family = self._family
-        limits = {"connect": timeouts.connect, "read": None, "write": timeouts.liveness, "pool": timeouts.queue}
-        outgoing = family.Request(
-            request.method,
-            request.url,
-            headers=dict(request.headers),
-            content=request.body,
-            extensions={"timeout": limits, "trace": _tracer(marks)},
-        )
+        # The read limit bounds a send that nobody waits for any more; after the headers the watchdogs take over.
+        limits: dict[str, float | None] = {
+            "connect": timeouts.connect,
+            "read": min(timeouts.total, max(timeouts.first_token, timeouts.thinking)),
+            "write": timeouts.liveness,
+            "pool": timeouts.queue,
+        }
         try:
-            response = await self._transport(request.url).handle_async_request(outgoing)
+            transport = self._routes.get(request.url) or self._route(request.url)
+            url = family.URL(request.url)
+            fixed = {"host": url.netloc.decode("ascii"), "content-length": str(len(request.body))}
+            outgoing = family.Request(
+                request.method,
+                url,
+                headers={**fixed, **request.headers},
+                stream=_body(family)(request.body),
+                extensions={"timeout": limits, "trace": _tracer(marks)},
+            )
+            response = await transport.handle_async_request(outgoing)
         except family.ConnectTimeout as error:
             self.leave()
             raise ConnectTimeout(f"no connection within {timeouts.connect:g} s", phase="connect") from error
         except family.TransportError as error:
             self.leave()
             raise _lost(error, marks) from error
+        except family.InvalidURL:
+            self.leave()
+            raise ConfigError.at("base_url", "is not a URL the HTTP library can use") from None
         except BaseException:
             self.leave()
             raise
+        limits["read"] = None
         marks.note("headers")
-        marks.rtt = _round_trip(response)
-        return FamilyResponse(response, family, self.leave)
+        return FamilyResponse(response, family, self.leave, fragile=self._fragile)
 
-    def _transport(self, url: str) -> Any:
+    def _route(self, url: str) -> Any:
+        """The transport for a URL: straight, or through the proxy the environment names for it."""
         proxy = _proxy_for(url)
         if proxy not in self._transports:
-            self._transports[proxy] = self._family.AsyncHTTPTransport(
-                verify=_ssl_context(self._family.__name__),
-                limits=self._limits,
-                proxy=proxy,
-                socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-            )
+            try:
+                self._transports[proxy] = self._family.AsyncHTTPTransport(
+                    verify=_ssl_context(self._family.__name__),
+                    limits=self._limits,
+                    proxy=proxy,
+                    socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+                )
+            except (ImportError, ValueError) as error:
+                problem = f"the proxy named by the environment cannot be used ({type(error).__name__})"
+                raise ConfigError.at("proxy", problem) from None
+        self._routes[url] = self._transports[proxy]
         return self._transports[proxy]
-
-    async def aclose(self) -> None:
-        transports, self._transports = self._transports, {}
-        with anyio.move_on_after(_CLOSE, shield=True):
-            for transport in transports.values():
-                await transport.aclose()
 
 
 class FamilyResponse:
     """A response of either family. Reading raises StreamCut when the connection breaks."""
 
-    def __init__(self, response: Any, family: Any, leave: Callable[[], None]) -> None:
+    def __init__(self, response: Any, family: Any, leave: Callable[[], None], *, fragile: bool) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.rtt = None
+        self.rtt = _round_trip(response)
         self._family = family
+        self._fragile = fragile
         self._response = response
         self._pieces: AsyncIterator[bytes] = response.stream.__aiter__()
         self._leave: Callable[[], None] | None = leave
         self._complete = False
+        self._reading: Apart[bytes] | None = None
 
     async def read(self) -> bytes:
+        if not self._fragile:
+            return await self._read()
+        self._reading = Apart(self._read)
+        return await self._reading.result()
+
+    async def _read(self) -> bytes:
         try:
             async for piece in self._pieces:
                 if piece:
@@ -164,11 +229,18 @@ class FamilyResponse:
         return b""
 
     async def aclose(self) -> None:
-        if self._leave is None:
-            return
-        leave, self._leave = self._leave, None
+        if self._leave is not None:
+            leave, self._leave = self._leave, None
+            if self._fragile:
+                await Apart(lambda: self._close(leave), must=True).result()
+            else:
+                await self._close(leave)
+
+    async def _close(self, leave: Callable[[], None]) -> None:
         try:
             with anyio.move_on_after(_CLOSE, shield=True):
+                if self._reading is not None:
+                    await self._reading.ended()  # a read that was left is still unwinding
                 await self._response.stream.aclose()
                 if not self._complete:
                     # Unwind the library's nested generators here: dropped ones make trio complain. The connection is
@@ -181,40 +253,23 @@ class FamilyResponse:
             leave()
 
 
-async def _uncancelled(send: Callable[[], Awaitable[WireResponse]]) -> WireResponse:
-    """Run a send to its end even if the caller is cancelled meanwhile; then its response is closed, not returned."""
-    finished = anyio.Event()
-    outcome: list[WireResponse | BaseException] = []
-    abandoned = False
+@cache
+def _body(family: Any) -> Any:
+    """The family's kind of request body, without the generator that trio complains about when a send breaks off."""
 
-    async def run() -> None:
-        try:
-            response = await send()
-        except BaseException as error:
-            outcome.append(error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            outcome.append(response)
-            if abandoned:
-                await response.aclose()
-        finally:
-            finished.set()
+    class Body(family.AsyncByteStream):  # type: ignore[misc]  # the family is known at run time only
+        def __init__(self, content: bytes) -> None:
+            self._pieces = [content] if content else []
 
-    spawner()(run)
-    try:
-        await finished.wait()
-    except BaseException:
-        abandoned = True
-        if outcome and not isinstance(outcome[0], BaseException):
-            await outcome[0].aclose()
-        raise
-    result = outcome[0]
-    if isinstance(result, FastClientError):
-        raise result
-    if isinstance(result, BaseException):
-        raise ConnectFailed("the request was given up while its loop ended") from result
-    return result
+        def __aiter__(self) -> Body:
+            return self
+
+        async def __anext__(self) -> bytes:
+            if not self._pieces:
+                raise StopAsyncIteration
+            return self._pieces.pop()
+
+    return Body
 
 
 def _lost(error: Exception, marks: Marks) -> FastClientError:
@@ -226,21 +281,36 @@ def _lost(error: Exception, marks: Marks) -> FastClientError:
 _MOMENTS = {
     "connection.connect_tcp.started": "connect_started",
     "connection.connect_tcp.complete": "connected",
+    "connection.start_tls.started": "tls_started",
     "connection.start_tls.complete": "secured",
     "http11.send_request_headers.started": "send_started",
     "http11.send_request_body.complete": "sent",
 }
+_sockets: WeakSet[Any] = WeakSet()  # every open one of this process
 
 
 def _tracer(marks: Marks) -> Callable[[str, Any], Awaitable[None]]:
     """A trace function that writes the moments it is told about into the marks."""
 
-    async def trace(name: str, _: Any) -> None:
+    async def trace(name: str, info: Any) -> None:
         moment = _MOMENTS.get(name)
         if moment is not None:
             marks.note(moment)
+            if moment == "connected":
+                wrapped = info["return_value"].get_extra_info("socket")
+                _sockets.add(getattr(wrapped, "_sock", wrapped))
 
     return trace
+
+
+def _forked() -> None:
+    """In a child: close its copies of the parent's sockets. As long as one is open, no server sees the parent leave."""
+    for each in list(_sockets):
+        each.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _round_trip(response: Any) -> float | None:
@@ -269,6 +339,8 @@ def _proxy_for(url: str) -> str | None:
     from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
+    if is_loopback(url):
+        return None  # plain http, with the key in it, is allowed there because it goes nowhere else
     proxies = getproxies()
     if not proxies:
         return None
