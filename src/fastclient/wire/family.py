@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import anyio
 from anyio.lowlevel import current_token
@@ -46,13 +46,13 @@ class FamilyWire:
         _ssl_context(family)
         self._fragile = family == "httpx"  # must not be cancelled
         self._concurrency = _HTTPX_CONNECTIONS if concurrency is None and self._fragile else concurrency
-        self._pools: WeakKeyDictionary[Any, _Pool] = WeakKeyDictionary()
+        self._pools: dict[Any, _Pool] = {}
 
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
         loop: Any = current_token().native_token
         pool = self._pools.get(loop)
         if pool is None:
-            self._forget_ended()
+            self._pools = {loop: pool for loop, pool in self._pools.items() if not pool.closed}
             pool = self._pools[loop] = _Pool(self._module, self._concurrency, fragile=self._fragile)
             await pool.open()
         await pool.enter(timeouts.queue)
@@ -72,11 +72,6 @@ class FamilyWire:
             if not begun:
                 pool.leave()
             raise
-
-    def _forget_ended(self) -> None:
-        """Drop the pools of asyncio loops that are closed."""
-        for loop in [loop for loop in self._pools if getattr(loop, "is_closed", bool)()]:
-            del self._pools[loop]
 
     async def aclose(self) -> None:
         pool = self._pools.pop(current_token().native_token, None)
@@ -105,6 +100,7 @@ class _Pool:
         self._transports: dict[str | None, Any] = {}  # by proxy
         self._routes: dict[str, Any] = {}  # by URL: a client has very few
         self.spawn = spawner()
+        self.closed = False
         self._life = self._lived()
 
     async def open(self) -> None:
@@ -120,6 +116,7 @@ class _Pool:
         try:
             yield
         finally:
+            self.closed = True
             _open_pools.discard(self)
             transports, self._transports = self._transports, {}
             self._routes = {}
