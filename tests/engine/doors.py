@@ -26,6 +26,7 @@ WORLDS = [*ASYNC_WORLDS, "threads-httpx2", "threads-httpx"]
 
 PROMPT = "Say something."
 _T = TypeVar("_T")
+warmed: set[str] = set()
 
 
 class AsyncDoor:
@@ -139,6 +140,13 @@ async def door(world: str) -> AsyncIterator[Callable[..., Door]]:
         made.append((opened, server))
         return opened
 
+    if world not in warmed:  # the first call of a process imports a lot: no test's clock should run then
+        warmed.add(world)
+        with ProviderServer() as server:
+            first = make(server)
+            await first.chat()
+            await first.close()
+        made.clear()
     gc.freeze()  # what was there before is not collected below: that makes it quick
     yield make
     for opened, _ in made:

@@ -15,7 +15,7 @@ from weakref import ref
 
 import anyio
 
-__all__ = ["Apart", "spawner"]
+__all__ = ["Apart", "GivenUp", "spawner"]
 
 _T = TypeVar("_T")
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -87,6 +87,10 @@ async def _quiet(work: Work) -> None:
         logger.debug("work in the background failed with %s", type(error).__name__)
 
 
+class GivenUp(RuntimeError):
+    """The work was cancelled while somebody waited for it."""
+
+
 class Apart(Generic[_T]):
     """Work in a task of its own, which no cancellation of its caller reaches: `await Apart(work).result()`.
 
@@ -125,8 +129,9 @@ class Apart(Generic[_T]):
             raise self._error
         return self._value[0]
 
-    async def ended(self) -> None:
-        """Wait until the work is over, one way or another."""
+    async def cancel(self) -> None:
+        """Cancel the work, and wait until it is over."""
+        self._scope.cancel()
         await self._done.wait()
 
     async def _run(self) -> None:
@@ -137,11 +142,11 @@ class Apart(Generic[_T]):
             with self._scope:
                 self._value.append(await self._work())
             if not self._value:
-                self._error = RuntimeError("work was cancelled")
+                self._error = GivenUp("the work was cancelled")
         except BaseException as error:
             self._error = error
             if not isinstance(error, Exception):
-                self._error = RuntimeError("the event loop is ending")
+                self._error = GivenUp("the event loop is ending")
                 raise
         finally:
             self._done.set()

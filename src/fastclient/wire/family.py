@@ -23,7 +23,7 @@ import anyio
 from anyio.lowlevel import current_token
 
 from fastclient.config import Timeouts, is_loopback
-from fastclient.engine.detached import Apart, spawner
+from fastclient.engine.detached import Apart, GivenUp, spawner
 from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastClientError, QueueTimeout, StreamCut
 from fastclient.observe.timing import Marks
 from fastclient.wire.port import WireRequest, WireResponse
@@ -213,7 +213,10 @@ class FamilyResponse:
         if not self._fragile:
             return await self._read()
         self._reading = Apart(self._read)
-        return await self._reading.result()
+        try:
+            return await self._reading.result()
+        except GivenUp:
+            raise StreamCut("the connection was closed while it was being read") from None
 
     async def _read(self) -> bytes:
         try:
@@ -237,7 +240,7 @@ class FamilyResponse:
         try:
             with anyio.move_on_after(_CLOSE, shield=True):
                 if self._reading is not None:
-                    await self._reading.ended()  # a read that was left is still unwinding
+                    await self._reading.cancel()  # one that was left may still be unwinding
                 await self._response.stream.aclose()
                 if not self._complete:
                     # Unwind the library's nested generators here: dropped ones make trio complain. The connection is
