@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from fastclient.config import Target
 from fastclient.engine.seam import drive, seam
 from fastclient.engine.stack import Handler, stack
 from fastclient.engine.stream import Stream
 from fastclient.observe.timing import CallRecord
+from fastclient.target import Target
 from fastclient.types import Call, Chunk, Request
 
 CHUNKS = 100

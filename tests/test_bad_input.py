@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import fastclient as fc
-from fastclient.config import Secret
 from fastclient.observe.events import CallFinished, StreamAbandoned
+from fastclient.target import Secret
 from fastclient.testing import FakeProvider
 from fastclient.types import Call, Request, ToolCallDelta
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import fastclient as fc
-from fastclient.config import Secret
+from fastclient.target import Secret
 from fastclient.testing import Answer, Event, FakeProvider, ProviderServer, Reset, Status, Tokens, ToolCall, faults
 from fastclient.types import Chunk, Request, ToolCallDelta
 from fastclient.wire.port import WireRequest

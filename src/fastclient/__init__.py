@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastclient._version import __version__
-from fastclient.config import Hedge, Limits, Policy, Price, Prompt, Retry, Target, Timeouts
+from fastclient.config import Hedge, Limits, Policy, Prompt, Retry, Timeouts
 from fastclient.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -37,6 +37,7 @@ from fastclient.errors import (
     StreamStalled,
     TransportError,
 )
+from fastclient.target import Price, Target
 from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall, Usage
 
 if TYPE_CHECKING:

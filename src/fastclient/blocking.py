@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
-from fastclient.config import Policy, Target
+from fastclient.config import Policy
 from fastclient.core import Core, Reading
 from fastclient.engine.seam import drive, engine
+from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
 from fastclient.wire.port import Wire
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import anyio
 
-from fastclient.config import Policy, Secret, Target, as_target, instance, is_loopback, whole
+from fastclient.checks import instance, whole
+from fastclient.config import Policy
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.seam import seam
@@ -28,6 +29,7 @@ from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
 from fastclient.providers.dialect import find
 from fastclient.request import checked
+from fastclient.target import Secret, Target, as_target, is_loopback
 from fastclient.types import Call, Chunk, Messages, Reply, Request
 from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire

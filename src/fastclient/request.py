@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from fastclient.config import instance, seconds
+from fastclient.checks import instance, seconds
 from fastclient.errors import ConfigError
 from fastclient.types import CacheMode, Message, Messages, Priority, Request
 
@@ -57,7 +57,9 @@ class Options(TypedDict, total=False):
 def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     """The request for these words. Raises ConfigError naming the field and the value."""
     params = {name: value for name, value in options.items() if value is not None or name in _NULLABLE}
-    steering = {name: params.pop(name) for name in ("priority", "namespace", "cache", "timeout") if name in params}
+    steering: dict[str, Any] = {
+        name: params.pop(name) for name in ("priority", "namespace", "cache", "timeout") if name in params
+    }
     metadata = _mapping("metadata", params.pop("metadata", None))
     if params.get("hedge"):
         raise ConfigError.of("hedge", params["hedge"], "has no layer in this version")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from fastclient.config import Price, Target
     from fastclient.observe.timing import CallRecord
+    from fastclient.target import Price, Target
 
 __all__ = [
     "PARTS",

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import anyio
 
-from fastclient.config import Target, Timeouts
+from fastclient.config import Timeouts
 from fastclient.engine.clock import running_clock
 from fastclient.errors import FastClientError
 from fastclient.observe.timing import Marks
 from fastclient.providers.dialect import find
+from fastclient.target import Target
 from fastclient.wire.port import Wire
 
 __all__ = ["Warmed", "warmed"]

@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from fastclient import AsyncClient
-from fastclient.config import Target
 from fastclient.engine.answer import Answer
 from fastclient.errors import StreamCut
 from fastclient.providers.decoder import Decoder
 from fastclient.providers.dialect import find
+from fastclient.target import Target
 from fastclient.testing import FakeProvider, Finish, Split, Tokens
 from fastclient.types import Request
 

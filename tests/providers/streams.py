@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
-from fastclient.config import Target
 from fastclient.engine.answer import Answer as Assembled
 from fastclient.errors import FastClientError
 from fastclient.providers.decoder import Decoder
 from fastclient.providers.dialect import find
 from fastclient.providers.refusal import refusal as refusal  # re-exported for the tests of error bodies
 from fastclient.request import checked
+from fastclient.target import Target
 from fastclient.testing import Answer, ServerRequest, ToolCall
 from fastclient.testing.dialects import DIALECTS
 

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from fastclient.config import Target
 from fastclient.errors import ConfigError, Overloaded
 from fastclient.providers.anthropic import dialect
 from fastclient.request import checked
+from fastclient.target import Target
 from fastclient.types import Reply, Timings
 from tests.providers.streams import TARGETS, decoder, read
 

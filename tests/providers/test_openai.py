@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from fastclient.config import Target
 from fastclient.errors import BadRequest, ConfigError, Overloaded, RateLimited, ServerFailed, StreamCut
 from fastclient.providers.openai import dialect
 from fastclient.request import checked
+from fastclient.target import Target
 from tests.providers.streams import TARGETS, decoder, read
 
 

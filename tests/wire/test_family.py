@@ -19,7 +19,7 @@ from anyio.to_thread import run_sync
 
 import fastclient as fc
 from fastclient.testing import ProviderServer, Send, Status, Tokens, World, blackhole, faults
-from fastclient.wire import family as family_module
+from fastclient.wire import sockets
 
 Make = Callable[..., fc.AsyncClient]
 PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
@@ -255,9 +255,9 @@ def secured(server: ProviderServer, certificate: tuple[Path, Path], **versions: 
 def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The certificate is trusted for one test, as SSL_CERT_FILE makes it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    family_module._ssl_context.cache_clear()
+    sockets.ssl_context.cache_clear()
     yield
-    family_module._ssl_context.cache_clear()
+    sockets.ssl_context.cache_clear()
 
 
 async def test_an_unknown_certificate_is_refused(client: Make, certificate: tuple[Path, Path]) -> None:
@@ -300,7 +300,7 @@ async def test_no_variable_turns_verification_off(
 ) -> None:
     """The environment can add trust; it cannot remove the check."""
     monkeypatch.setenv(variable, "0" if variable.startswith("PYTHON") else "1")
-    family_module._ssl_context.cache_clear()
+    sockets.ssl_context.cache_clear()
     with ProviderServer() as server, secured(server, certificate) as front, pytest.raises(fc.ConnectFailed):
         await client(front.url).chat("Hi")
 
@@ -308,7 +308,7 @@ async def test_no_variable_turns_verification_off(
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
 async def test_old_tls_is_refused(client: Make, certificate: tuple[Path, Path], trusted: None) -> None:
     """Nothing below TLS 1.2 is spoken."""
-    context = family_module._ssl_context("httpx2")
+    context = sockets.ssl_context("httpx2")
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     old = ssl.TLSVersion.TLSv1_1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from fastclient.config import Target, Timeouts
+from fastclient.config import Timeouts
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
 from fastclient.engine.watchdog import Watchdog
@@ -16,6 +16,7 @@ from fastclient.observe.timing import AttemptRecord
 from fastclient.providers.decoder import Decoder
 from fastclient.providers.dialect import find
 from fastclient.providers.refusal import Scrub, refusal, request_id, scrubber
+from fastclient.target import Target
 from fastclient.types import Call, Chunk
 from fastclient.wire.port import Wire, WireResponse
 
@@ -70,19 +71,6 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
 
 class AttemptStream(Stream):
     """The answer of one attempt, straight from the wire."""
-
-    __slots__ = (
-        "_ahead",
-        "_closed",
-        "_decoder",
-        "_ended",
-        "_failure",
-        "_record",
-        "_response",
-        "_size",
-        "_texts",
-        "_watchdog",
-    )
 
     def __init__(self, response: WireResponse, decoder: Decoder, watchdog: Watchdog, record: AttemptRecord) -> None:
         self._response = response

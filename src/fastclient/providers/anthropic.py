@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from fastclient.config import Target
 from fastclient.errors import ConfigError
 from fastclient.providers.dialect import Json, count, encoded, headers
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.sse import Event
+from fastclient.target import Target
 from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
 from fastclient.wire.port import WireRequest
 

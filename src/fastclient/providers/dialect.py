@@ -10,9 +10,9 @@ from typing import Any, Protocol, cast
 import orjson
 
 from fastclient._version import __version__
-from fastclient.config import Target
 from fastclient.errors import ConfigError
 from fastclient.providers.sse import Event
+from fastclient.target import Target
 from fastclient.types import Chunk, Request
 from fastclient.wire.port import WireRequest
 

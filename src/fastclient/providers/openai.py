@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastclient.config import Target
 from fastclient.errors import ConfigError, ProviderError
 from fastclient.providers.dialect import Json, count, encoded, headers
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
+from fastclient.target import Target
 from fastclient.types import Chunk, Request, ToolCallDelta, Usage
 from fastclient.wire.port import WireRequest
 

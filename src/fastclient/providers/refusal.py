@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-from fastclient.config import Target
 from fastclient.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -20,6 +19,7 @@ from fastclient.errors import (
     RateLimited,
     ServerFailed,
 )
+from fastclient.target import Target
 from fastclient.types import Request
 
 __all__ = ["Scrub", "refusal", "request_id", "retry_after", "scrubber"]

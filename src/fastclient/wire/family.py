@@ -10,26 +10,21 @@ while it closes. There each step runs in a task of its own, which holds its plac
 
 from __future__ import annotations
 
-import os
 import socket
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from typing import Any
 
 import anyio
 from anyio.lowlevel import current_token
 
-from fastclient.config import Timeouts, is_loopback
+from fastclient.config import Timeouts
 from fastclient.engine.detached import Apart, GivenUp, spawner
 from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastClientError, QueueTimeout, StreamCut
 from fastclient.observe.timing import Marks
 from fastclient.wire.port import WireRequest, WireResponse
-
-if TYPE_CHECKING:
-    import ssl
+from fastclient.wire.sockets import closed_in_children, proxy_for, round_trip, ssl_context
 
 __all__ = ["FamilyWire"]
 
@@ -43,7 +38,7 @@ class FamilyWire:
 
     def __init__(self, family: str, *, concurrency: int | None = None) -> None:
         self._module = import_module(family)  # here and not in the first call, where it would hold up an event loop
-        _ssl_context(family)
+        ssl_context(family)
         self._fragile = family == "httpx"  # must not be cancelled
         self._concurrency = _HTTPX_CONNECTIONS if concurrency is None and self._fragile else concurrency
         self._pools: dict[Any, _Pool] = {}
@@ -178,11 +173,11 @@ class _Pool:
 
     def _route(self, url: str) -> Any:
         """The transport for a URL: straight, or through the proxy the environment names for it."""
-        proxy = _proxy_for(url)
+        proxy = proxy_for(url)
         if proxy not in self._transports:
             try:
                 self._transports[proxy] = self._family.AsyncHTTPTransport(
-                    verify=_ssl_context(self._family.__name__),
+                    verify=ssl_context(self._family.__name__),
                     limits=self._limits,
                     proxy=proxy,
                     socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
@@ -200,7 +195,7 @@ class FamilyResponse:
     def __init__(self, response: Any, family: Any, leave: Callable[[], None], *, fragile: bool) -> None:
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self.rtt = _round_trip(response)
+        self.rtt = round_trip(response)
         self._family = family
         self._fragile = fragile
         self._response = response
@@ -286,7 +281,6 @@ _MOMENTS = {
     "http11.send_request_headers.started": "send_started",
     "http11.send_request_body.complete": "sent",
 }
-_sockets: WeakSet[Any] = WeakSet()  # every open one of this process
 
 
 def _tracer(marks: Marks) -> Callable[[str, Any], Awaitable[None]]:
@@ -297,54 +291,6 @@ def _tracer(marks: Marks) -> Callable[[str, Any], Awaitable[None]]:
         if moment is not None:
             marks.note(moment)
             if moment == "connected":
-                wrapped = info["return_value"].get_extra_info("socket")
-                _sockets.add(getattr(wrapped, "_sock", wrapped))
+                closed_in_children(info["return_value"].get_extra_info("socket"))
 
     return trace
-
-
-def _forked() -> None:
-    """In a child: close its copies of the parent's sockets. As long as one is open, no server sees the parent leave."""
-    for each in list(_sockets):
-        each.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
-def _round_trip(response: Any) -> float | None:
-    """The kernel's own estimate of the connection's round-trip time (Linux: `tcp_info.tcpi_rtt`, microseconds)."""
-    option = getattr(socket, "TCP_INFO", None)
-    stream = response.extensions.get("network_stream")
-    raw = stream.get_extra_info("socket") if option is not None and stream is not None else None
-    if raw is None:
-        return None
-    try:
-        info = raw.getsockopt(socket.IPPROTO_TCP, option, 104)
-    except OSError:
-        return None
-    return float(struct.unpack_from("I", info, 68)[0]) / 1e6 if len(info) >= 72 else None
-
-
-@cache
-def _ssl_context(family: str) -> ssl.SSLContext:
-    """One context per process: building one costs some 15 ms."""
-    context: ssl.SSLContext = import_module(family).create_ssl_context()
-    return context
-
-
-def _proxy_for(url: str) -> str | None:
-    """The proxy the environment names for this URL (HTTPS_PROXY, NO_PROXY and their kin)."""
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies, proxy_bypass
-
-    if is_loopback(url):
-        return None  # plain http, with the key in it, is allowed there because it goes nowhere else
-    proxies = getproxies()
-    if not proxies:
-        return None
-    parts = urlsplit(url)
-    if proxy_bypass(parts.netloc):
-        return None
-    return proxies.get(parts.scheme) or proxies.get("all")

@@ -1,0 +1,72 @@
+"""What the operating system knows and decides about a connection: trust, proxies, round trips, forks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from fastclient.target import is_loopback
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["closed_in_children", "proxy_for", "round_trip", "ssl_context"]
+
+_sockets: WeakSet[Any] = WeakSet()  # the open ones of this process
+
+
+def closed_in_children(wrapped: Any) -> None:
+    """Remember a connection's socket, so that a forked child gives up its copy."""
+    _sockets.add(getattr(wrapped, "_sock", wrapped))
+
+
+def _forked() -> None:
+    """In a child: close its copies of the parent's sockets. As long as one is open, no server sees the parent leave."""
+    for each in list(_sockets):
+        each.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def round_trip(response: Any) -> float | None:
+    """The kernel's own estimate of the connection's round-trip time (Linux: `tcp_info.tcpi_rtt`, microseconds)."""
+    option = getattr(socket, "TCP_INFO", None)
+    stream = response.extensions.get("network_stream")
+    raw = stream.get_extra_info("socket") if option is not None and stream is not None else None
+    if raw is None:
+        return None
+    try:
+        info = raw.getsockopt(socket.IPPROTO_TCP, option, 104)
+    except OSError:
+        return None
+    return float(struct.unpack_from("I", info, 68)[0]) / 1e6 if len(info) >= 72 else None
+
+
+@cache
+def ssl_context(family: str) -> ssl.SSLContext:
+    """One context per process: building one costs some 15 ms."""
+    context: ssl.SSLContext = import_module(family).create_ssl_context()
+    return context
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy the environment names for this URL (HTTPS_PROXY, NO_PROXY and their kin)."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    if is_loopback(url):
+        return None  # plain http, with the key in it, is allowed there because it goes nowhere else
+    proxies = getproxies()
+    if not proxies:
+        return None
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return proxies.get(parts.scheme) or proxies.get("all")
