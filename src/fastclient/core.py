@@ -186,6 +186,10 @@ class Reading:
         if self._closed and self._stream is not None:
             await self._stream.aclose()
 
+    def _was_closed(self) -> bool:
+        """Whether somebody closed this meanwhile."""
+        return self._closed
+
     def _settled(self) -> bool:
         """Whether there is nothing to open any more."""
         return self._call is not None or self._closed
@@ -200,9 +204,13 @@ class Reading:
             if self._closed or self._stream is None:
                 return False
             batch = await self._stream.pull()
+            if self._was_closed():
+                return False
             self.buffer.extend(batch)
             self._complete = not batch
         except BaseException as error:
+            if self._was_closed() and isinstance(error, StreamCut):
+                return False  # by our own side, while it was being read
             self._failed(error)
             await self.aclose()
             raise

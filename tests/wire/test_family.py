@@ -610,3 +610,19 @@ async def test_two_families_do_not_share_a_pool() -> None:
             replies: list[Any] = [await one.chat("Hi"), await other.chat("Hi")]
         assert server.counters.connections == 2
     assert replies[0].text == replies[1].text
+
+
+@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+def test_the_first_call_imports_no_http_library(wire: str) -> None:
+    """Importing takes long and would hold up every task of the loop: it happens when a client is made."""
+    code = f"""
+import sys, fastclient as fc
+from fastclient.testing import ProviderServer
+with ProviderServer() as server, fc.Client("openai:m", base_url=server.base_url, wire={wire!r}) as client:
+    before = set(sys.modules)
+    client.chat("Hi")
+    late = [name for name in set(sys.modules) - before if name.startswith(("http", "h11"))]
+print(late)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"

@@ -38,6 +38,7 @@ class FamilyWire:
 
     def __init__(self, family: str, *, concurrency: int | None = None) -> None:
         self._module = import_module(family)  # here and not in the first call, where it would hold up an event loop
+        import_module(family.replace("httpx", "httpcore"))  # which the family puts off to its first transport
         ssl_context(family)
         self._fragile = family == "httpx"  # must not be cancelled
         self._concurrency = _HTTPX_CONNECTIONS if concurrency is None and self._fragile else concurrency
