@@ -36,7 +36,8 @@ class AsyncClient:
         allow_http: permit a plain-http `base_url` off this machine.
 
     Raises ConfigError for whatever cannot work. One client may be used by any number of tasks at once, and in several
-    event loops one after the other; it keeps a pool of connections for each. Making one costs some microseconds.
+    event loops one after the other; it keeps a pool of connections for each. The first client of a process imports the
+    HTTP library; further ones cost microseconds.
     """
 
     def __init__(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections import deque
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from importlib import import_module
 from time import monotonic
 from typing import Any
 
@@ -70,12 +72,14 @@ class Core:
         self.blocking = blocking
         self._stats = StatsRecorder()
         self._open = Switch()
+        if blocking or "trio" not in sys.modules:
+            import_module("anyio._backends._asyncio")  # anyio would do it in the first call, on the loop
         self._wire = _wire(wire, policy)
         self._pid = os.getpid()
         self._build()
 
     def _build(self) -> None:
-        policy = instance("policy", self.policy, Policy)
+        policy = self.policy
         for lever in policy.pending():
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         across: tuple[Layer, ...] = (seam,) if self.blocking else ()
@@ -163,9 +167,28 @@ class Reading:
         self._complete = False
         self._failure: BaseException | None = None
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one task or thread may open or read at a time."""
+        if self._busy:
+            raise ConfigError.at("stream", "is being read by another task or thread already")
+        self._busy = True
+        try:
+            yield
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._failure = self._failure or error
+            raise
+        finally:
+            self._busy = False
+
     async def open(self) -> None:
         """Start the call, once; returns when its first content is there, or when somebody closed it meanwhile."""
-        if self._settled():
+        with self._alone():
+            await self._open()
+
+    async def _open(self) -> None:
+        if self._call is not None or self.is_closed():
             return
         self._call = call = self.core.begin(self._request, held=True)
         scope: AbstractContextManager[object]
@@ -177,45 +200,33 @@ class Reading:
         try:
             with scope:
                 self._stream = await self.core.handler(call)
-        except BaseException as error:
-            self._failed(error)
-            if not (self._closed and isinstance(error, StreamCut)):
+        except StreamCut:
+            if not self.is_closed():
                 raise
         finally:
             call.record.leave = None
-        if self._closed and self._stream is not None:
+        if self.is_closed() and self._stream is not None:
             await self._stream.aclose()
-
-    def _was_closed(self) -> bool:
-        """Whether somebody closed this meanwhile."""
-        return self._closed
-
-    def _settled(self) -> bool:
-        """Whether there is nothing to open any more."""
-        return self._call is not None or self._closed
 
     async def fill(self) -> bool:
         """Put the next batch into the buffer; False at the end of the answer."""
-        if self._busy:
-            raise ConfigError.at("stream", "is being read by another task or thread already")
-        self._busy = True
-        try:
-            await self.open()
-            if self._closed or self._stream is None:
+        if self._failure is not None:
+            raise self._failure
+        with self._alone():
+            await self._open()
+            if self.is_closed() or self._stream is None:
                 return False
-            batch = await self._stream.pull()
-            if self._was_closed():
+            try:
+                batch = await self._stream.pull()
+            except BaseException as error:
+                if self.is_closed() and isinstance(error, StreamCut):
+                    return False  # by our own side, while it was being read
+                await self.aclose()
+                raise
+            if self.is_closed():
                 return False
             self.buffer.extend(batch)
             self._complete = not batch
-        except BaseException as error:
-            if self._was_closed() and isinstance(error, StreamCut):
-                return False  # by our own side, while it was being read
-            self._failed(error)
-            await self.aclose()
-            raise
-        finally:
-            self._busy = False
         if self._complete:
             await self.aclose()
         return not self._complete
@@ -224,12 +235,15 @@ class Reading:
         """Read what is left, and return the whole. An answer that is not whole is an error, however it was left."""
         while await self.fill():
             self.buffer.clear()
-        if self._stream is not None and self._complete:
-            return self._stream.reply()
-        if self._failure is not None:
-            raise self._failure
-        answer = self._stream.answer if self._stream is not None else None
-        raise StreamCut("the stream was closed before its end", partial_text=answer.text if answer else "")
+        if self._stream is None:
+            raise StreamCut("the stream was closed before it was opened")
+        if not self._complete:
+            raise self._stream.unfinished()
+        return self._stream.reply()
+
+    def is_closed(self) -> bool:
+        """Whether it was closed, maybe by somebody else while we waited."""
+        return self._closed
 
     async def aclose(self) -> None:
         self._closed = True
@@ -238,10 +252,6 @@ class Reading:
             await self._stream.aclose()
         elif self._call is not None and self._failure is None and self._call.record.leave is not None:
             self._call.record.leave()
-
-    def _failed(self, error: BaseException) -> None:
-        if isinstance(error, Exception):
-            self._failure = self._failure or error
 
     def dropped(self) -> bool:
         """Whether this is being thrown away with the answer still open; says so to the observers if it is."""

@@ -167,3 +167,29 @@ def test_values_travel_between_processes(provider_server: Any) -> None:
                 client.chat("Hi")
             again = ForkingPickler.loads(ForkingPickler.dumps(caught.value))
             assert (type(again), str(again), again.timings) == (kind, str(caught.value), caught.value.timings)
+
+
+async def test_a_second_reader_while_it_opens() -> None:
+    """A stream that another task is still opening is no empty answer."""
+    fake = FakeProvider(faults.silent(0.1))
+    async with fc.AsyncClient("openai:m", wire=fake) as client:
+        stream = client.stream("Hi")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.__aenter__)
+            await anyio.sleep(0.02)
+            with pytest.raises(fc.ConfigError, match="another task"):
+                async for _ in stream:
+                    pass
+        assert (await stream.reply()).text
+        await stream.aclose()
+
+
+def test_what_failed_fails_again(provider_server: Any) -> None:
+    """A loop over a stream that broke raises what happened, each time; it does not look like an empty answer."""
+    server = provider_server(script=[faults.reset(2)])
+    with fc.Client("openai:m", base_url=server.base_url) as client:
+        stream = client.stream("Hi")
+        for _ in range(2):
+            with pytest.raises(fc.StreamCut) as caught:
+                list(stream.text)
+        assert caught.value.call_id

@@ -205,3 +205,20 @@ def test_usage_wherever_servers_put_it() -> None:
     assert read("openai", events({"content": "x"}, **deepseek)).answer.usage.cache_read_tokens == 0
     odd = {"usage": {"prompt_tokens": "5", "completion_tokens": None}}
     assert read("openai", events({"content": "x"}, **odd)).answer.usage.input_tokens is None
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": 5},
+        {"tool_calls": [{"index": "0", "id": "c", "function": {"name": "f"}}]},
+        {"tool_calls": [{"index": 0, "id": 5, "function": {"name": "f"}}]},
+        {"tool_calls": {"index": 0}},
+        {"tool_calls": [7]},
+    ],
+)
+def test_values_of_the_wrong_type_are_malformed(delta: dict[str, Any]) -> None:
+    """A number where a text belongs is a broken event, skipped once; it never comes out as a TypeError."""
+    stream = events({"content": "a"}, delta, {"content": "b"})
+    assert read("openai", stream).answer.text == "ab"
+    assert isinstance(read("openai", events(delta, delta)).error, StreamCut)

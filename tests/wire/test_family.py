@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -626,3 +629,70 @@ print(late)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+def test_it_works_on_uvloop(wire: str) -> None:
+    """Servers run uvloop: calls, reuse, early leaving and closing work there too."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop has no wheel for Windows")
+
+    async def use(server: ProviderServer) -> None:
+        async with fc.AsyncClient("openai:m", base_url=server.base_url, wire=wire) as made:
+            assert (await made.chat("Hi")).text
+            assert (await made.chat("Hi")).timings.reused
+            async for _ in made.stream("Hi"):
+                break
+            assert await run_sync(server.wait_for, lambda counters: counters.live == 0, 0.25)
+
+    with ProviderServer(world=World(gap=0.01)) as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(use(server))
+
+
+def test_loops_that_are_simply_closed_leave_nothing() -> None:
+    """A loop closed without its good-byes takes its connections with it; a client on many of them does not grow."""
+    with ProviderServer() as server, warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio's own, for the loop that was closed like that
+        made = fc.AsyncClient("openai:m", base_url=server.base_url)
+        counts = []
+        for _ in range(12):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(made.chat("Hi"))
+            loop.close()
+            gc.collect()
+            counts.append(len(made._core._wire._pools))
+        assert max(counts) <= 2
+        del made
+        gc.collect()
+
+
+async def test_closing_ends_the_calls_in_line(client: Make) -> None:
+    """A call that waits for a place when the client is closed is refused; it does not open a connection afterwards."""
+    with ProviderServer(world=World(base=0.3)) as server:
+        made = client(server.base_url, limits=fc.Limits(concurrency=1))
+        outcomes: list[str] = []
+
+        async def ask() -> None:
+            try:
+                await made.chat("Hi")
+            except fc.FastClientError as error:
+                outcomes.append(type(error).__name__)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await run_sync(server.wait_for, lambda counters: counters.live == 1)
+            tasks.start_soon(ask)
+            await anyio.sleep(0.05)
+            await made.aclose()
+        assert "ConfigError" in outcomes
+        assert await run_sync(server.wait_for, lambda counters: counters.open_connections == 0)
+
+
+async def test_a_calls_own_limit_frees_its_place(client: Make) -> None:
+    """`timeout=` of a call bounds how long a silent server holds a place, whatever the library."""
+    with ProviderServer(script=[faults.unanswered(), faults.unanswered()]) as server:
+        made = client(server.base_url, limits=fc.Limits(concurrency=2))
+        for _ in range(2):
+            with pytest.raises(fc.DeadlineExceeded):
+                await made.chat("Hi", timeout=0.2)
+        assert await run_sync(server.wait_for, lambda counters: counters.live == 0, 1.0)
+        assert (await made.chat("Hi")).text

@@ -44,6 +44,7 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
         response: WireResponse | None = None
         try:
             when, cause = watchdog.limit(marks.started)
+            marks.until = when
             with anyio.CancelScope(deadline=when):
                 response = await wire.send(outgoing, timeouts, marks)
             if response is None:

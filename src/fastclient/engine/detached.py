@@ -26,16 +26,20 @@ _running: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
 def spawner() -> Callable[[Work], None]:
     """A function that starts work on the loop running now. Callable from any thread, also after the loop's end."""
-    try:
-        loop = ref(asyncio.get_running_loop())
-    except RuntimeError:
+    current = _current_loop()
+    if current is None:
         return _on_trio()
+    loop = ref(current)
     process = os.getpid()
 
     def spawn(work: Work) -> None:
         running = loop()
         # A forked child has a copy of the loop, but nobody runs it there.
-        if running is not None and not running.is_closed() and os.getpid() == process:
+        if running is None or running.is_closed() or os.getpid() != process:
+            return
+        if _current_loop() is running:
+            _start_on_asyncio(running, work)  # at once, so that a run that is ending still waits for it
+        else:
             running.call_soon_threadsafe(_start_on_asyncio, running, work)
 
     return spawn
@@ -55,11 +59,17 @@ def _on_trio() -> Callable[[Work], None]:
     return spawn
 
 
+def _current_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def _start(work: Work) -> None:
     """Start work on the loop running now."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
+    loop = _current_loop()
+    if loop is None:
         _start_on_trio(work)
     else:
         _start_on_asyncio(loop, work)

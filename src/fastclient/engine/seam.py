@@ -48,6 +48,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+        self.stopping = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="fastclient", daemon=True)
         self._thread.start()
@@ -109,6 +110,7 @@ class Engine:
 
     def stop(self) -> None:
         """Cancel what runs, and end the thread."""
+        self.stopping = True
         self.call(self._loop.stop)
         if not self.is_current:
             self._thread.join(_CLOSE)
@@ -209,11 +211,9 @@ class Crew:
                     self.inbox.put(batch)
             finally:
                 await stream.aclose()
-        except asyncio.CancelledError as error:
-            if not self._given_up:
-                return  # the interpreter is exiting: whoever still waits is a daemon thread, and dies as it is
-            last = error
         except BaseException as error:
+            if self._engine.stopping and not self._given_up:
+                return  # the interpreter is exiting: whoever still waits is a daemon thread, and dies as it is
             last = error
         self.inbox.put(last)
 
@@ -255,7 +255,7 @@ class Flight(Stream):
         self._over = True
         self._crew.inbox.put(batch)  # another thread may be waiting for the end too
         if isinstance(batch, asyncio.CancelledError):
-            raise StreamCut("the call was closed while it was being read")
+            raise StreamCut("the call was cancelled while it was being read")
         if isinstance(batch, BaseException):
             raise batch
         return batch
@@ -266,10 +266,11 @@ class Flight(Stream):
 
     def leave(self) -> None:
         """Stop the call, and wait for a moment until the server was told. Any thread may do this."""
-        self._over = True
         if os.getpid() != self._process:
+            self._over = True
             return
         self._crew.cancel()
+        self._over = True
         if self._engine.is_current:  # a finaliser that happens to run there
             return
         inbox, until = self._crew.inbox, monotonic() + _CLOSE

@@ -9,10 +9,10 @@ from fastclient.config import Observer
 from fastclient.engine.answer import Answer
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
-from fastclient.errors import FastClientError
+from fastclient.errors import FastClientError, StreamCut
 from fastclient.observe.events import CallFinished, emit
 from fastclient.observe.stats import StatsRecorder
-from fastclient.types import CacheInfo, Call, Chunk, Reply
+from fastclient.types import Attempt, CacheInfo, Call, Chunk, Reply, Timings
 
 __all__ = ["TimedStream", "timed"]
 
@@ -90,8 +90,7 @@ class TimedStream(Stream):
         record.ended = record.clock()
         timings = record.timings(answer.usage.output_tokens)
         attempts = tuple(attempt.finished() for attempt in record.attempts)
-        if isinstance(error, FastClientError):
-            error.call_id, error.timings, error.attempts = call.id, timings, attempts
+        self._describe(error, timings, attempts)
         cancelled = not any(attempt.outcome == "won" for attempt in attempts) and not isinstance(error, Exception)
         self._finished = finished = CallFinished(
             call_id=call.id,
@@ -107,6 +106,22 @@ class TimedStream(Stream):
         self._stats.finished(finished, cancelled=cancelled)
         emit(self._observers, finished)
         return finished
+
+    def _describe(self, error: BaseException | None, timings: Timings, attempts: tuple[Attempt, ...]) -> None:
+        if isinstance(error, FastClientError):
+            error.call_id, error.timings, error.attempts = self._call.id, timings, attempts
+
+    def unfinished(self) -> StreamCut:
+        """The error for an answer that its reader did not wait for."""
+        finished = self.finish(None)
+        winner = self._call.record.winner()
+        error = StreamCut(
+            "the stream was closed before its end",
+            partial_text=self.answer.text,
+            tokens=winner.content_chunks if winner else 0,
+        )
+        self._describe(error, finished.timings, finished.attempts)
+        return error
 
     def reply(self) -> Reply:
         """The answer as it stands. Call it once the stream is closed."""

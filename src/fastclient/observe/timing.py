@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 
 from fastclient.types import Attempt, Basis, Outcome, Role, Timings
 
@@ -23,6 +23,7 @@ class Marks:
 
     clock: Clock = field(repr=False)
     started: float
+    until: float = inf  # when the attempt stops waiting for its response headers
     dequeued: float | None = None
     connect_started: float | None = None
     connected: float | None = None
@@ -171,13 +172,15 @@ def _before_first_content(
 ) -> dict[str, float | None]:
     """Split the time up to the first content. A phase that never ended lasts until `end`."""
     sending = marks.send_started
+    answered = end if marks.headers is None else marks.headers
+    begun = next((mark for mark in (marks.connect_started, sending) if mark is not None), answered)
     parts: dict[str, float | None] = {
-        "queue": _between(marks.started, marks.dequeued, marks.connect_started or sending or marks.headers or end),
+        "queue": _between(marks.started, marks.dequeued, begun),
         "connect": _between(marks.connect_started, marks.connected, end),
         "tls": _between(marks.tls_started, marks.secured, end),
-        "send": _between(sending, marks.sent, marks.headers or end),
+        "send": _between(sending, marks.sent, answered),
     }
-    waited = _between(marks.sent, marks.first_content, end)
+    waited = _between(marks.headers if marks.sent is None else marks.sent, marks.first_content, end)
     if waited is None:
         return parts
     trip = marks.rtt if marks.rtt is not None else parts["connect"]  # a TCP handshake is one round trip

@@ -96,7 +96,7 @@ class Decoder:
                 chunks.append(Chunk(raw=event.raw))
                 break
             try:
-                chunks.append(reader.chunk(orjson.loads(event.data), event))
+                chunks.append(_sound(reader.chunk(orjson.loads(event.data), event)))
                 self._suspect = False
             except ProviderError as error:
                 self.error = error
@@ -113,9 +113,22 @@ class Decoder:
     def _read_document(self, body: bytes) -> list[Chunk]:
         self.done = True
         try:
-            return [self._reader.whole(orjson.loads(body.strip()), body)]
+            return [_sound(self._reader.whole(orjson.loads(body.strip()), body))]
         except ProviderError as error:
             self.error = error
         except _UNREADABLE:
             self.error = ServerFailed("the provider sent a JSON answer that cannot be read", status_code=200)
         return []
+
+
+def _sound(chunk: Chunk) -> Chunk:
+    """The chunk, or a TypeError if the provider put something else where a text or a number belongs."""
+    texts = [chunk.text, chunk.reasoning, chunk.model or "", chunk.finish_reason or ""]
+    for call in chunk.tool_calls:
+        texts += (call.id, call.name, call.arguments)
+        if not isinstance(call.index, int):
+            raise TypeError("a tool call's index is no number")
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError("something else where a text belongs")
+    return chunk

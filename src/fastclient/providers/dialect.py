@@ -75,7 +75,7 @@ def find(provider: str) -> Dialect:
 
 def count(value: object) -> int | None:
     """A count a provider reported, if it is one."""
-    return value if isinstance(value, int) else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def headers(target: Target, authentication: Mapping[str, str], *, content: bool = True) -> dict[str, str]:
@@ -101,6 +101,7 @@ def encoded(body: Json) -> bytes:
     # orjson writes NaN and the infinities as null without a word, so a null is worth a look.
     if b"null" in data and (found := _unwritable(body)):
         path, value = found
+        path = path if len(path) <= 200 else f"{path[:100]}...{path[-40:]}"
         shown = repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
         raise ConfigError.at(path, f"{shown} cannot be written as JSON") from cause
     if cause is not None:

@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import cache
 from importlib import import_module
 from typing import Any
+from weakref import ref
 
 import anyio
 from anyio.lowlevel import current_token
@@ -48,11 +49,14 @@ class FamilyWire:
         loop: Any = current_token().native_token
         pool = self._pools.get(loop)
         if pool is None:
-            self._pools = {loop: pool for loop, pool in self._pools.items() if not pool.closed}
-            pool = self._pools[loop] = _Pool(self._module, self._concurrency, fragile=self._fragile)
+            self._pools = {loop: pool for loop, pool in self._pools.items() if pool.usable}
+            pool = self._pools[loop] = _Pool(self._module, loop, self._concurrency, fragile=self._fragile)
             await pool.open()
         await pool.enter(timeouts.queue)
         marks.note("dequeued")
+        if pool.closed:
+            pool.leave()
+            raise ConfigError.at("client", "closed while this call was waiting")
         if not self._fragile:
             return await pool.send(request, timeouts, marks)
         begun = False
@@ -76,7 +80,8 @@ class FamilyWire:
 
     def __del__(self) -> None:
         for pool in getattr(self, "_pools", {}).values():
-            pool.spawn(pool.aclose)  # a client dropped without being closed must leave no socket behind
+            if pool.usable:
+                pool.spawn(pool.aclose)  # a client dropped without being closed must leave no socket behind
 
 
 # Pools are closed, never collected: an idle connection that is collected before it is closed complains about it.
@@ -86,7 +91,7 @@ _open_pools: set[_Pool] = set()
 class _Pool:
     """The connections of one event loop, and the line before them."""
 
-    def __init__(self, family: Any, concurrency: int | None, *, fragile: bool) -> None:
+    def __init__(self, family: Any, loop: Any, concurrency: int | None, *, fragile: bool) -> None:
         self._family = family
         self._fragile = fragile
         self._limits = family.Limits(
@@ -97,6 +102,7 @@ class _Pool:
         self._routes: dict[str, Any] = {}  # by URL: a client has very few
         self.spawn = spawner()
         self.closed = False
+        self._loop = ref(loop)
         self._life = self._lived()
 
     async def open(self) -> None:
@@ -104,7 +110,17 @@ class _Pool:
         _open_pools.add(self)
         await anext(self._life)
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is still a loop to use it on; one that ended rudely took the connections with it."""
+        loop = self._loop()
+        if loop is None or getattr(loop, "is_closed", bool)():
+            self.closed = True
+            _open_pools.discard(self)
+        return not self.closed
+
     async def aclose(self) -> None:
+        await self._shut()
         await self._life.aclose()
 
     async def _lived(self) -> AsyncGenerator[None, None]:
@@ -112,13 +128,16 @@ class _Pool:
         try:
             yield
         finally:
-            self.closed = True
-            _open_pools.discard(self)
-            transports, self._transports = self._transports, {}
-            self._routes = {}
-            with anyio.move_on_after(_CLOSE, shield=True):
-                for transport in transports.values():
-                    await transport.aclose()
+            await self._shut()
+
+    async def _shut(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        _open_pools.discard(self)
+        with anyio.move_on_after(_CLOSE, shield=True):
+            for transport in self._transports.values():
+                await transport.aclose()
 
     async def enter(self, patience: float) -> None:
         """Wait for a place among the open requests."""
@@ -140,7 +159,7 @@ class _Pool:
         # The read limit bounds a send that nobody waits for any more; after the headers the watchdogs take over.
         limits: dict[str, float | None] = {
             "connect": timeouts.connect,
-            "read": min(timeouts.total, max(timeouts.first_token, timeouts.thinking)),
+            "read": max(0.001, marks.until - marks.clock()),
             "write": timeouts.liveness,
             "pool": timeouts.queue,
         }
@@ -183,7 +202,7 @@ class _Pool:
                     proxy=proxy,
                     socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
                 )
-            except (ImportError, ValueError) as error:
+            except (ImportError, ValueError, self._family.InvalidURL) as error:
                 problem = f"the proxy named by the environment cannot be used ({type(error).__name__})"
                 raise ConfigError.at("proxy", problem) from None
         self._routes[url] = self._transports[proxy]

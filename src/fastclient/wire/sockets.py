@@ -21,8 +21,13 @@ _sockets: WeakSet[Any] = WeakSet()  # the open ones of this process
 
 
 def closed_in_children(wrapped: Any) -> None:
-    """Remember a connection's socket, so that a forked child gives up its copy."""
-    _sockets.add(getattr(wrapped, "_sock", wrapped))
+    """Remember a connection's socket, so that a forked child gives up its copy.
+
+    Not under uvloop, whose stand-in for a socket can be neither remembered nor closed.
+    """
+    raw = getattr(wrapped, "_sock", wrapped)
+    if isinstance(raw, socket.socket):
+        _sockets.add(raw)
 
 
 def _forked() -> None:
