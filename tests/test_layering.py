@@ -41,7 +41,7 @@ HOMES = {
         "local/*",
         "testing/*",
         "cli/*",
-        "core.py",
+        "reading.py",
         "warm.py",
         "transport.py",
     ),

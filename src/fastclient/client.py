@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from fastclient.config import Policy
-from fastclient.core import Core, Reading
+from fastclient.core import Core
 from fastclient.engine.detached import spawner
+from fastclient.reading import Reading
 from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
 from fastclient.wire.port import Wire

@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from time import monotonic
 from typing import Any
-
-import anyio
 
 from fastclient.checks import instance, whole
 from fastclient.config import Policy
@@ -24,19 +18,19 @@ from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.seam import seam
 from fastclient.engine.stack import Layer, stack
-from fastclient.errors import ConfigError, StreamCut
+from fastclient.errors import ConfigError
 from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
-from fastclient.observe.timed import TimedStream, timed
+from fastclient.observe.timed import timed
 from fastclient.observe.timing import CallRecord
 from fastclient.providers.dialect import find
 from fastclient.request import checked
 from fastclient.target import Secret, Target, as_target, is_loopback
-from fastclient.types import Call, Chunk, Messages, Reply, Request
+from fastclient.types import Call, Messages, Reply, Request
 from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire
 
-__all__ = ["Core", "Reading"]
+__all__ = ["Core"]
 
 logger = logging.getLogger("fastclient")
 
@@ -72,8 +66,6 @@ class Core:
         self.blocking = blocking
         self._stats = StatsRecorder()
         self._open = Switch()
-        if blocking or "trio" not in sys.modules:
-            import_module("anyio._backends._asyncio")  # anyio would do it in the first call, on the loop
         self._wire = _wire(wire, policy)
         self._pid = os.getpid()
         self._build()
@@ -114,7 +106,7 @@ class Core:
         self._check_usable()
         clock = monotonic if self.blocking else running_clock()
         started = clock()
-        record = CallRecord(clock, started, prepared=started, consumer=0.0 if held else None)
+        record = CallRecord(clock, started, consumer=0.0 if held else None)
         deadline = started + (request.timeout or self.policy.timeouts.total)
         return Call(id=os.urandom(8).hex(), request=request, target=self.target, deadline=deadline, record=record)
 
@@ -150,116 +142,6 @@ class Switch:
     """Whether a client and its copies may be used."""
 
     on = True
-
-
-class Reading:
-    """An answer being read by a user: opened on first use, buffered by batch, closed once."""
-
-    def __init__(self, core: Core, request: Request) -> None:
-        self.core = core
-        self.buffer: deque[Chunk] = deque()
-        self._request = request
-        self._call: Call | None = None
-        self._stream: TimedStream | None = None
-        self._busy = False
-        self._dropped = False
-        self._closed = False
-        self._complete = False
-        self._failure: BaseException | None = None
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Only one task or thread may open or read at a time."""
-        if self._busy:
-            raise ConfigError.at("stream", "is being read by another task or thread already")
-        self._busy = True
-        try:
-            yield
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._failure = self._failure or error
-            raise
-        finally:
-            self._busy = False
-
-    async def open(self) -> None:
-        """Start the call, once; returns when its first content is there, or when somebody closed it meanwhile."""
-        with self._alone():
-            await self._open()
-
-    async def _open(self) -> None:
-        if self._call is not None or self.is_closed():
-            return
-        self._call = call = self.core.begin(self._request, held=True)
-        scope: AbstractContextManager[object]
-        if self.core.blocking:
-            scope = nullcontext()  # the seam knows how to leave
-        else:
-            scope = cancel = anyio.CancelScope()
-            call.record.leave = cancel.cancel
-        try:
-            with scope:
-                self._stream = await self.core.handler(call)
-        except StreamCut:
-            if not self.is_closed():
-                raise
-        finally:
-            call.record.leave = None
-        if self.is_closed() and self._stream is not None:
-            await self._stream.aclose()
-
-    async def fill(self) -> bool:
-        """Put the next batch into the buffer; False at the end of the answer."""
-        if self._failure is not None:
-            raise self._failure
-        with self._alone():
-            await self._open()
-            if self.is_closed() or self._stream is None:
-                return False
-            try:
-                batch = await self._stream.pull()
-            except BaseException as error:
-                if self.is_closed() and isinstance(error, StreamCut):
-                    return False  # by our own side, while it was being read
-                await self.aclose()
-                raise
-            if self.is_closed():
-                return False
-            self.buffer.extend(batch)
-            self._complete = not batch
-        if self._complete:
-            await self.aclose()
-        return not self._complete
-
-    async def reply(self) -> Reply:
-        """Read what is left, and return the whole. An answer that is not whole is an error, however it was left."""
-        while await self.fill():
-            self.buffer.clear()
-        if self._stream is None:
-            raise StreamCut("the stream was closed before it was opened")
-        if not self._complete:
-            raise self._stream.unfinished()
-        return self._stream.reply()
-
-    def is_closed(self) -> bool:
-        """Whether it was closed, maybe by somebody else while we waited."""
-        return self._closed
-
-    async def aclose(self) -> None:
-        self._closed = True
-        self.buffer.clear()
-        if self._stream is not None:
-            await self._stream.aclose()
-        elif self._call is not None and self._failure is None and self._call.record.leave is not None:
-            self._call.record.leave()
-
-    def dropped(self) -> bool:
-        """Whether this is being thrown away with the answer still open; says so to the observers if it is."""
-        if self._closed or self._dropped or self._stream is None or self._call is None:
-            return False
-        self._dropped = True
-        self.core.abandoned(self._call)
-        return True
 
 
 def _resolved(target: Target, *, key_needed: bool) -> Target:

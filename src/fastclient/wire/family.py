@@ -10,27 +10,22 @@ while it closes. There each step runs in a task of its own, which holds its plac
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from functools import cache
 from importlib import import_module
 from typing import Any
-from weakref import ref
 
-import anyio
 from anyio.lowlevel import current_token
 
 from fastclient.config import Timeouts
-from fastclient.engine.detached import Apart, GivenUp, spawner
-from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastClientError, QueueTimeout, StreamCut
+from fastclient.engine.detached import Apart
+from fastclient.errors import ConfigError
 from fastclient.observe.timing import Marks
+from fastclient.wire.pool import Pool
 from fastclient.wire.port import WireRequest, WireResponse
-from fastclient.wire.sockets import closed_in_children, proxy_for, round_trip, ssl_context
+from fastclient.wire.response import FamilyResponse
+from fastclient.wire.sockets import ssl_context
 
 __all__ = ["FamilyWire"]
 
-_CLOSE = 1.0  # seconds a connection may take to close
-_KEEP_ALIVE = 60.0  # seconds an idle connection is kept
 _HTTPX_CONNECTIONS = 1000
 
 
@@ -38,19 +33,21 @@ class FamilyWire:
     """A wire on `httpx2` or `httpx`, with one connection pool per event loop that uses it."""
 
     def __init__(self, family: str, *, concurrency: int | None = None) -> None:
-        self._module = import_module(family)  # here and not in the first call, where it would hold up an event loop
-        import_module(family.replace("httpx", "httpcore"))  # which the family puts off to its first transport
+        # What would otherwise be imported and read in the first call, where it holds up an event loop:
+        self._module = import_module(family)
+        for late in (family.replace("httpx", "httpcore"), "anyio._backends._asyncio"):
+            import_module(late)
         ssl_context(family)
         self._fragile = family == "httpx"  # must not be cancelled
         self._concurrency = _HTTPX_CONNECTIONS if concurrency is None and self._fragile else concurrency
-        self._pools: dict[Any, _Pool] = {}
+        self._pools: dict[Any, Pool] = {}
 
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
         loop: Any = current_token().native_token
         pool = self._pools.get(loop)
         if pool is None:
             self._pools = {loop: pool for loop, pool in self._pools.items() if pool.usable}
-            pool = self._pools[loop] = _Pool(self._module, loop, self._concurrency, fragile=self._fragile)
+            pool = self._pools[loop] = Pool(self._module, loop, self._concurrency, fragile=self._fragile)
             await pool.open()
         await pool.enter(timeouts.queue)
         marks.note("dequeued")
@@ -82,235 +79,3 @@ class FamilyWire:
         for pool in getattr(self, "_pools", {}).values():
             if pool.usable:
                 pool.spawn(pool.aclose)  # a client dropped without being closed must leave no socket behind
-
-
-# Pools are closed, never collected: an idle connection that is collected before it is closed complains about it.
-_open_pools: set[_Pool] = set()
-
-
-class _Pool:
-    """The connections of one event loop, and the line before them."""
-
-    def __init__(self, family: Any, loop: Any, concurrency: int | None, *, fragile: bool) -> None:
-        self._family = family
-        self._fragile = fragile
-        self._limits = family.Limits(
-            max_connections=concurrency, max_keepalive_connections=concurrency or 100, keepalive_expiry=_KEEP_ALIVE
-        )
-        self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
-        self._transports: dict[str | None, Any] = {}  # by proxy
-        self._routes: dict[str, Any] = {}  # by URL: a client has very few
-        self.spawn = spawner()
-        self.closed = False
-        self._loop = ref(loop)
-        self._life = self._lived()
-
-    async def open(self) -> None:
-        """From now on the pool closes itself when its event loop ends."""
-        _open_pools.add(self)
-        await anext(self._life)
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is still a loop to use it on; one that ended rudely took the connections with it."""
-        loop = self._loop()
-        if loop is None or getattr(loop, "is_closed", bool)():
-            self.closed = True
-            _open_pools.discard(self)
-        return not self.closed
-
-    async def aclose(self) -> None:
-        await self._shut()
-        await self._life.aclose()
-
-    async def _lived(self) -> AsyncGenerator[None, None]:
-        """Both event loops finish the asynchronous generators they know before they end: here, with good-byes."""
-        try:
-            yield
-        finally:
-            await self._shut()
-
-    async def _shut(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        _open_pools.discard(self)
-        with anyio.move_on_after(_CLOSE, shield=True):
-            for transport in self._transports.values():
-                await transport.aclose()
-
-    async def enter(self, patience: float) -> None:
-        """Wait for a place among the open requests."""
-        if self._line is None:
-            return
-        try:
-            with anyio.fail_after(patience):
-                await self._line.acquire()
-        except TimeoutError:
-            raise QueueTimeout(f"no connection became free within {patience:g} s", phase="queue") from None
-
-    def leave(self) -> None:
-        if self._line is not None:
-            self._line.release()
-
-    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> FamilyResponse:
-        """Send, once a place was taken; the place is given back when the response is closed, or here on failure."""
-        family = self._family
-        # The read limit bounds a send that nobody waits for any more; after the headers the watchdogs take over.
-        limits: dict[str, float | None] = {
-            "connect": timeouts.connect,
-            "read": max(0.001, marks.until - marks.clock()),
-            "write": timeouts.liveness,
-            "pool": timeouts.queue,
-        }
-        try:
-            transport = self._routes.get(request.url) or self._route(request.url)
-            url = family.URL(request.url)
-            fixed = {"host": url.netloc.decode("ascii"), "content-length": str(len(request.body))}
-            outgoing = family.Request(
-                request.method,
-                url,
-                headers={**fixed, **request.headers},
-                stream=_body(family)(request.body),
-                extensions={"timeout": limits, "trace": _tracer(marks)},
-            )
-            response = await transport.handle_async_request(outgoing)
-        except family.ConnectTimeout as error:
-            self.leave()
-            raise ConnectTimeout(f"no connection within {timeouts.connect:g} s", phase="connect") from error
-        except family.TransportError as error:
-            self.leave()
-            raise _lost(error, marks) from error
-        except family.InvalidURL:
-            self.leave()
-            raise ConfigError.at("base_url", "is not a URL the HTTP library can use") from None
-        except BaseException:
-            self.leave()
-            raise
-        limits["read"] = None
-        marks.note("headers")
-        return FamilyResponse(response, family, self.leave, fragile=self._fragile)
-
-    def _route(self, url: str) -> Any:
-        """The transport for a URL: straight, or through the proxy the environment names for it."""
-        proxy = proxy_for(url)
-        if proxy not in self._transports:
-            try:
-                self._transports[proxy] = self._family.AsyncHTTPTransport(
-                    verify=ssl_context(self._family.__name__),
-                    limits=self._limits,
-                    proxy=proxy,
-                    socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-                )
-            except (ImportError, ValueError, self._family.InvalidURL) as error:
-                problem = f"the proxy named by the environment cannot be used ({type(error).__name__})"
-                raise ConfigError.at("proxy", problem) from None
-        self._routes[url] = self._transports[proxy]
-        return self._transports[proxy]
-
-
-class FamilyResponse:
-    """A response of either family. Reading raises StreamCut when the connection breaks."""
-
-    def __init__(self, response: Any, family: Any, leave: Callable[[], None], *, fragile: bool) -> None:
-        self.status: int = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self.rtt = round_trip(response)
-        self._family = family
-        self._fragile = fragile
-        self._response = response
-        self._pieces: AsyncIterator[bytes] = response.stream.__aiter__()
-        self._leave: Callable[[], None] | None = leave
-        self._complete = False
-        self._reading: Apart[bytes] | None = None
-
-    async def read(self) -> bytes:
-        if not self._fragile:
-            return await self._read()
-        self._reading = Apart(self._read)
-        try:
-            return await self._reading.result()
-        except GivenUp:
-            raise StreamCut("the connection was closed while it was being read") from None
-
-    async def _read(self) -> bytes:
-        try:
-            async for piece in self._pieces:
-                if piece:
-                    return piece
-        except (self._family.TransportError, anyio.ClosedResourceError) as error:
-            raise StreamCut(f"the connection broke ({type(error).__name__})") from error
-        self._complete = True
-        return b""
-
-    async def aclose(self) -> None:
-        if self._leave is not None:
-            leave, self._leave = self._leave, None
-            if self._fragile:
-                await Apart(lambda: self._close(leave), must=True).result()
-            else:
-                await self._close(leave)
-
-    async def _close(self, leave: Callable[[], None]) -> None:
-        try:
-            with anyio.move_on_after(_CLOSE, shield=True):
-                if self._reading is not None:
-                    await self._reading.cancel()  # one that was left may still be unwinding
-                await self._response.stream.aclose()
-                if not self._complete:
-                    # Unwind the library's nested generators here: dropped ones make trio complain. The connection is
-                    # closed, so this ends at once.
-                    async for _ in self._pieces:
-                        pass
-        except (self._family.TransportError, anyio.ClosedResourceError, RuntimeError):
-            pass  # it was closed to be gone; how it went does not matter
-        finally:
-            leave()
-
-
-@cache
-def _body(family: Any) -> Any:
-    """The family's kind of request body, without the generator that trio complains about when a send breaks off."""
-
-    class Body(family.AsyncByteStream):  # type: ignore[misc]  # the family is known at run time only
-        def __init__(self, content: bytes) -> None:
-            self._pieces = [content] if content else []
-
-        def __aiter__(self) -> Body:
-            return self
-
-        async def __anext__(self) -> bytes:
-            if not self._pieces:
-                raise StopAsyncIteration
-            return self._pieces.pop()
-
-    return Body
-
-
-def _lost(error: Exception, marks: Marks) -> FastClientError:
-    """A failure before the response headers. Its text stays out: a library may quote a header in it."""
-    where = "while connecting" if marks.send_started is None else "before the answer began"
-    return ConnectFailed(f"the connection failed {where} ({type(error).__name__})")
-
-
-_MOMENTS = {
-    "connection.connect_tcp.started": "connect_started",
-    "connection.connect_tcp.complete": "connected",
-    "connection.start_tls.started": "tls_started",
-    "connection.start_tls.complete": "secured",
-    "http11.send_request_headers.started": "send_started",
-    "http11.send_request_body.complete": "sent",
-}
-
-
-def _tracer(marks: Marks) -> Callable[[str, Any], Awaitable[None]]:
-    """A trace function that writes the moments it is told about into the marks."""
-
-    async def trace(name: str, info: Any) -> None:
-        moment = _MOMENTS.get(name)
-        if moment is not None:
-            marks.note(moment)
-            if moment == "connected":
-                closed_in_children(info["return_value"].get_extra_info("socket"))
-
-    return trace
