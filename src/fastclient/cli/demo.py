@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -71,12 +71,14 @@ def demo(options: argparse.Namespace) -> int:
     jobs = workload(
         options.calls or (40 if options.quick else 12 if real else 200), options.seed, longest=500 if real else 6000
     )
-    with ExitStack() as cleanup:
-        connect = _target(options, cleanup)
-        connect(Policy())  # a missing key or a wrong URL shows before anybody is asked anything
-        if real and not _agreed(options, jobs, screen):
+    if real:
+        AsyncClient(options.model, base_url=options.base_url)  # a missing key or a wrong URL shows before any question
+        if not _agreed(options, jobs, screen):
             return 1
-        results = anyio.run(_run_all, connect, jobs, screen)
+    results = []
+    for setting in SETTINGS:
+        with _provider(options) as connect, screen.progress(setting.name, len(jobs)) as advance:
+            results.append(anyio.run(_run, setting, connect, jobs, advance))
     _show(results, jobs, screen, real=real)
     return 0 if all(result.replies for result in results) else 1
 
@@ -95,21 +97,14 @@ def _agreed(options: argparse.Namespace, jobs: Sequence[Job], screen: Screen) ->
     return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _target(options: argparse.Namespace, cleanup: ExitStack) -> Connect:
-    """How to make a client: for the real target, or for a pretend provider that lives as long as `cleanup`."""
+@contextmanager
+def _provider(options: argparse.Namespace) -> Iterator[Connect]:
+    """How to make a client: for the real target, or for a pretend provider that is the same for each setting."""
     if options.model is not None:
-        return lambda policy: AsyncClient(options.model, base_url=options.base_url, policy=policy)
-    world = World.production(scale=_SCALE)
-    server = cleanup.enter_context(ProviderServer(world=world, seed=options.seed, process=True))
-    return lambda policy: AsyncClient("openai:demo", base_url=server.base_url, api_key="none", policy=policy)
-
-
-async def _run_all(connect: Connect, jobs: Sequence[Job], screen: Screen) -> list[Result]:
-    results = []
-    for setting in SETTINGS:
-        with screen.progress(setting.name, len(jobs)) as advance:
-            results.append(await _run(setting, connect, jobs, advance))
-    return results
+        yield lambda policy: AsyncClient(options.model, base_url=options.base_url, policy=policy)
+        return
+    with ProviderServer(world=World.production(scale=_SCALE), seed=options.seed, process=True) as server:
+        yield lambda policy: AsyncClient("openai:demo", base_url=server.base_url, api_key="none", policy=policy)
 
 
 async def _run(setting: Setting, connect: Connect, jobs: Sequence[Job], advance: Callable[[], None]) -> Result:
