@@ -229,8 +229,8 @@ class Flight(Stream):
         self._engine = engine
         self._process = os.getpid()
         self._ahead: Sequence[Chunk] = ()
-        self._over = False
         self._crew = Crew(engine, handler, call)
+        self._over = False
 
     async def open(self) -> None:
         self._ahead = self._take()
