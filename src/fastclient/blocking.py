@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from fastclient.config import Policy
 from fastclient.core import Core
-from fastclient.engine.seam import drive, engine
+from fastclient.engine.seam import drive, engine, running_engine
 from fastclient.reading import Reading
 from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
@@ -80,8 +80,11 @@ class Client:
 
     def close(self) -> None:
         """Close every connection. Calls after this raise ConfigError. On a copy it does nothing."""
-        if self._owner and not engine().ended:
-            engine().run(self._core.aclose)
+        running = running_engine()
+        if self._owner:
+            self._core.refuse()
+            if running is not None:
+                running.run(self._core.aclose)
 
     def __enter__(self) -> Self:
         return self

@@ -94,6 +94,7 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close every connection. Calls after this raise ConfigError. On a copy it does nothing."""
         if self._owner:
+            self._core.refuse()
             await self._core.aclose()
 
     async def __aenter__(self) -> Self:

@@ -132,9 +132,12 @@ class Core:
     def stats(self) -> Stats:
         return self._stats.snapshot()
 
-    async def aclose(self) -> None:
-        """Close the connections, for this client and all its copies."""
+    def refuse(self) -> None:
+        """From now on this client and all its copies take no calls."""
         self._open.on = False
+
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self._wire.aclose()
 
 

@@ -345,7 +345,8 @@ ENDINGS = {
     "dropped stream": "for _ in client.stream('Hi'): break\nready()",
     "in a cycle": "class Node: pass\nn = Node(); n.me = n; n.stream = client.stream('Hi'); n.it = iter(n.stream)\n"
     "next(n.it); ready()",
-    "call at exit": "import atexit; atexit.register(lambda: client.chat('Hi', max_tokens=1)); ready()",
+    "call at exit": "import atexit; client.chat('Hi', max_tokens=1)\n"
+    "atexit.register(lambda: client.chat('Hi', max_tokens=1)); ready()",
     "close at exit": "import atexit; client.chat('Hi', max_tokens=1); atexit.register(client.close); ready()",
     "two clients": "other = fc.Client('openai:m', base_url=URL); s = other.stream('Hi'); next(s.text)\n"
     "client.chat('Hi', max_tokens=1); ready()",

@@ -25,7 +25,7 @@ from fastclient.engine.stream import Stream
 from fastclient.errors import ConfigError, StreamCut
 from fastclient.types import Call, Chunk
 
-__all__ = ["Engine", "drive", "engine", "seam"]
+__all__ = ["Engine", "drive", "engine", "running_engine", "seam"]
 
 _ITSELF = "a blocking call from the engine's own thread would wait for itself"
 _CLOSE = 1.0  # seconds a caller waits for a stream it leaves to be closed at the server
@@ -51,7 +51,11 @@ class Engine:
         self.stopping = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="fastclient", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # from Python 3.12 on no thread starts any more
+            self._loop.close()
+            raise ConfigError.at("client", "first used while the interpreter is exiting") from None
 
     @property
     def is_current(self) -> bool:
@@ -143,13 +147,19 @@ def engine() -> Engine:
         return _engines[os.getpid()]
 
 
+def running_engine() -> Engine | None:
+    """This process's engine, if a call has started it and the interpreter's exit has not ended it."""
+    running = _engines.get(os.getpid())
+    return None if running is None or running.ended else running
+
+
 def _forked() -> None:
     global _lock
     _lock = threading.Lock()  # the old one may be held by a thread that is not here
 
 
 def _at_exit() -> None:
-    running = _engines.get(os.getpid())
+    running = running_engine()
     if running is not None:
         running.stop()
 
