@@ -38,7 +38,7 @@ class AsyncClient:
 
     Raises ConfigError for whatever cannot work. One client may be used by any number of tasks at once, and in several
     event loops one after the other; it keeps a pool of connections for each. The first client of a process imports the
-    HTTP library; further ones cost microseconds.
+    HTTP library, which takes a while; further ones do not.
     """
 
     def __init__(

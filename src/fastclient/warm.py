@@ -8,7 +8,6 @@ import anyio
 
 from fastclient.config import Timeouts
 from fastclient.engine.clock import running_clock
-from fastclient.errors import FastClientError
 from fastclient.observe.timing import Marks
 from fastclient.providers.dialect import find
 from fastclient.target import Target
@@ -67,6 +66,6 @@ async def _probe(wire: Wire, target: Target, timeouts: Timeouts, marks: Marks) -
                 return "ConnectionClosed" if response.headers.get("connection", "").lower() == "close" else None
             finally:
                 await response.aclose()
-        except FastClientError as failure:
+        except Exception as failure:  # of whatever wire: warming is a favour, and no reason to fail
             return type(failure).__name__
     return "DeadlineExceeded"

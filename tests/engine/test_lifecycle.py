@@ -654,3 +654,18 @@ def test_merging_is_adding(one: list[float], other: list[float]) -> None:
     for share in (0.0, 0.5, 0.99, 1.0):
         assert left.percentile(share) == both.percentile(share)
     assert (left.percentile(0.5) is None) == (not one and not other)
+
+
+async def test_warming_a_broken_wire_is_reported() -> None:
+    """Whatever a wire raises, `warm` names its class; no exception and no group of them comes out."""
+
+    class Broken:
+        async def send(self, *_: Any) -> Any:
+            raise OSError("no network today")
+
+        async def aclose(self) -> None:
+            pass
+
+    async with fc.AsyncClient("openai:m", wire=Broken()) as made:
+        warmed = await made.warm(connections=3)
+    assert (warmed.ready, warmed.error) == (0, "OSError")

@@ -631,10 +631,11 @@ print(late)
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist for Windows")
 @pytest.mark.parametrize("wire", ["httpx2", "httpx"])
 def test_it_works_on_uvloop(wire: str) -> None:
     """Servers run uvloop: calls, reuse, early leaving and closing work there too."""
-    uvloop = pytest.importorskip("uvloop", reason="uvloop has no wheel for Windows")
+    import uvloop
 
     async def use(server: ProviderServer) -> None:
         async with fc.AsyncClient("openai:m", base_url=server.base_url, wire=wire) as made:

@@ -16,7 +16,7 @@ __all__ = ["Event", "EventTooLarge", "SSEParser"]
 _BOM = b"\xef\xbb\xbf"
 # Lines end in CRLF, LF or CR; two line ends in a row end an event. Possessive: a CRLF is never taken for two ends.
 _BLANK_LINE = re.compile(rb"(?:\r\n?+|\n)(?:\r\n?+|\n)")
-_new = tuple.__new__  # half the price of the generated constructor, once per event
+_new = tuple.__new__  # cheaper than the generated constructor, and called once per event
 
 
 class Event(NamedTuple):
@@ -36,7 +36,7 @@ class EventTooLarge(ValueError):
 class SSEParser:
     """An incremental parser. `max_event` (bytes, default 16 MiB) bounds the memory one event may take.
 
-    Half the time of httpx-sse per event in large reads (`benchmarks/test_sse_parser.py`).
+    About half the time of httpx-sse per event in large reads (`benchmarks/test_sse_parser.py`).
     """
 
     __slots__ = ("_cr", "_first", "_kept", "_max", "_scan", "_tail", "comments", "last_event_id", "retry")
