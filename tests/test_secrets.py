@@ -312,7 +312,7 @@ def test_no_error_shows_the_prompt_or_the_answer(fault: str, wire: str) -> None:
     """Whatever breaks, the error's text, chain and attempts hold neither; the partial text is an attribute only."""
     plan, kind = BROKEN[fault]
     events: list[object] = []
-    policy = fc.Policy(timeouts=QUICK, observers=(events.append,))
+    policy = fc.Policy(retry=None, timeouts=QUICK, observers=(events.append,))
     with (
         ProviderServer(script=plan if callable(plan) else (plan,)) as server,
         fc.Client("openai:m", base_url=server.base_url, api_key=KEY, wire=wire, policy=policy) as client,

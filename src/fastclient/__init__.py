@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastclient._version import __version__
-from fastclient.config import Hedge, Limits, Policy, Prompt, Retry, Timeouts
+from fastclient.config import Hedge, Limits, Policy, Prompt, Retry, Route, Timeouts
 from fastclient.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -84,6 +84,7 @@ __all__ = [
     "Reply",
     "ReplyStream",
     "Retry",
+    "Route",
     "ServerFailed",
     "StreamCut",
     "StreamStalled",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard, TypeVar
 
 from fastclient.errors import ConfigError
 
-__all__ = ["instance", "is_number", "seconds", "share", "whole"]
+__all__ = ["instance", "is_number", "one_of", "seconds", "share", "whole"]
 
 _T = TypeVar("_T")
 
@@ -34,6 +35,12 @@ def whole(name: str, value: object) -> None:
     """Refuse anything but a whole number above 0."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError.of(name, value, "must be a whole number above 0")
+
+
+def one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Refuse anything but one of these."""
+    if value not in allowed:
+        raise ConfigError.of(name, value, f"must be one of {', '.join(map(str, allowed))}")
 
 
 def share(name: str, value: Any) -> None:

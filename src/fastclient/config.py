@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastclient.checks import instance, seconds, share, whole
+from fastclient.checks import instance, one_of, seconds, share, whole
 from fastclient.errors import ConfigError
 from fastclient.target import Target, as_target
+from fastclient.types import Recovery
 
 if TYPE_CHECKING:
     from fastclient.observe.events import Event
 
-__all__ = ["Hedge", "Limits", "Policy", "Prompt", "Retry", "Timeouts"]
+__all__ = ["Hedge", "Limits", "Policy", "Prompt", "Retry", "Route", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,13 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """New attempts after a retryable failure: at most `attempts` in all, for at most `budget` extra cost per cost."""
+    """New attempts after a retryable failure: at most `attempts` in all, and at most `budget` retries per call.
+
+    The first ten retries at a target are free; after that each one must have been earned by other calls, so that an
+    upstream in trouble gets little more than its usual load. An error that is not tried again for that reason has
+    `retry_budget_exhausted` set. Waits are as long as the provider asks for, else random up to 0.05, 0.1, 0.2 ... 2
+    seconds (1, 2, 4 ... 60 when it has no capacity); a wait beyond the call's deadline is not begun.
+    """
 
     attempts: int = 3
     budget: float = 0.10
@@ -57,21 +64,31 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hedge:
-    """A second copy of a late request, for at most `budget` extra cost per unit of cost; `targets` may take copies."""
+    """A second copy of a late request; the first to answer wins, the other is closed.
+
+    Copies cost at most `budget` of what the requests cost, at every moment, and go out only when a request is late
+    alone: when everybody is slow, nobody gets one. The first 40 requests of a kind are never copied. Copies go to
+    `targets`, or to the call's own target where giving a stream up ends its cost (`Target.stops_billing`). Requests
+    that store, run in the background, continue a conversation kept at the provider, or let it act, are not copied.
+    Per call, `hedge=False` forbids and `hedge=True` permits a copy against these two rules.
+    """
 
     budget: float = 0.02
     targets: tuple[Target | str, ...] = ()
 
     def __post_init__(self) -> None:
         share("hedge.budget", self.budget)
-        if not isinstance(self.targets, (tuple, list)):
-            raise ConfigError.of("hedge.targets", self.targets, "must be a tuple of targets")
-        object.__setattr__(self, "targets", tuple(as_target(target) for target in self.targets))
+        object.__setattr__(self, "targets", _targets("hedge.targets", self.targets))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much may be under way. `concurrency` bounds open requests (None: no bound); `pace` obeys rate headers."""
+    """How much may be sent to one target (provider, server, key and model).
+
+    `concurrency` bounds open requests (None: no bound). With `pace`, requests keep to the quotas the provider's headers
+    tell of. After a refusal (429, 529) everybody pauses, and one request goes first. Who waits is served by priority;
+    who cannot be served in time is told at once, with nothing sent.
+    """
 
     concurrency: int | None = None
     pace: bool = True
@@ -80,6 +97,29 @@ class Limits:
         if self.concurrency is not None:
             whole("limits.concurrency", self.concurrency)
         instance("limits.pace", self.pace, bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where else a call may go.
+
+    `fallback` targets are tried in this order when one before them has no capacity, is broken or out of reach, or shows
+    no first token. `recover` says what happens when an answer breaks off after it began: None is an error with the partial text,
+    "resume" asks the provider for the rest where that can be asked for, "restart" asks again and shows what is new.
+    """
+
+    fallback: tuple[Target | str, ...] = ()
+    recover: Recovery | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fallback", _targets("route.fallback", self.fallback))
+        one_of("route.recover", self.recover, (None, "restart", "resume"))
+
+
+def _targets(name: str, targets: object) -> tuple[Target, ...]:
+    if not isinstance(targets, (tuple, list)):
+        raise ConfigError.of(name, targets, "must be a tuple of targets")
+    return tuple(as_target(target) for target in targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +136,7 @@ class Prompt:
             whole("prompt.max_input_tokens", self.max_input_tokens)
         instance("prompt.squeeze", self.squeeze, bool)
         instance("prompt.stable", self.stable, bool)
-        if self.provider_cache not in ("auto", "off"):
-            raise ConfigError.of("prompt.provider_cache", self.provider_cache, 'must be "auto" or "off"')
+        one_of("prompt.provider_cache", self.provider_cache, ("auto", "off"))
 
 
 Observer = Callable[["Event"], None]
@@ -105,7 +144,7 @@ Observer = Callable[["Event"], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Which levers a client uses. `Policy()` changes nothing about a call but bounding and timing it.
+    """Which levers a client uses. `Policy()` bounds, times and retries calls, and changes nothing else about them.
 
     `observers` are called with each event (`fastclient.observe.events`), on the thread that made it; what they raise
     is logged and dropped. Levers this version has no layer for are listed in `pending()`; a client says so once, as a
@@ -113,21 +152,27 @@ class Policy:
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)
-    retry: Retry | None = None
+    retry: Retry | None = field(default_factory=Retry)
     hedge: Hedge | None = None
     limits: Limits | None = None
     cache: None = None
     semantic: None = None
     prompt: Prompt | None = None
-    route: None = None
+    route: Route | None = None
     observers: tuple[Observer, ...] = ()
 
     def __post_init__(self) -> None:
         instance("policy.timeouts", self.timeouts, Timeouts)
-        for name, kind in (("retry", Retry), ("hedge", Hedge), ("limits", Limits), ("prompt", Prompt)):
+        for name, kind in (
+            ("retry", Retry),
+            ("hedge", Hedge),
+            ("limits", Limits),
+            ("prompt", Prompt),
+            ("route", Route),
+        ):
             if getattr(self, name) is not None:
                 instance(f"policy.{name}", getattr(self, name), kind)
-        for name in ("cache", "semantic", "route"):
+        for name in ("cache", "semantic"):
             if getattr(self, name) is not None:
                 raise ConfigError.of(f"policy.{name}", getattr(self, name), "has no layer in this version: use None")
         if not isinstance(self.observers, tuple) or not all(callable(observer) for observer in self.observers):
@@ -140,7 +185,7 @@ class Policy:
         namespace: str | None = None,
         max_input_tokens: int | None = None,
     ) -> Policy:
-        """Every lever that can only help. This version has none that needs asking for: it is `Policy()`.
+        """Every lever that can only help: hedging at 2 % of the cost, and pacing.
 
         The arguments belong to levers that are still to come; giving one raises ConfigError instead of doing nothing.
         """
@@ -148,8 +193,8 @@ class Policy:
         for name, value in said.items():
             if value is not None:
                 raise ConfigError.of(name, value, "has no layer in this version: leave it out")
-        return cls()
+        return cls(hedge=Hedge(), limits=Limits())
 
     def pending(self) -> tuple[str, ...]:
         """The levers asked for here that this version does not have yet."""
-        return tuple(name for name in ("retry", "hedge", "prompt") if getattr(self, name) is not None)
+        return tuple(name for name in ("prompt",) if getattr(self, name) is not None)

@@ -10,25 +10,30 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastclient.checks import instance, whole
 from fastclient.config import Policy
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.seam import seam
-from fastclient.engine.stack import Layer, stack
+from fastclient.engine.stack import Handler, Layer, stack
+from fastclient.engine.stream import Stream
 from fastclient.errors import ConfigError
 from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import timed
 from fastclient.observe.timing import CallRecord
+from fastclient.prompt.tokens import estimated
 from fastclient.providers.dialect import find
 from fastclient.request import checked
 from fastclient.target import Secret, Target, as_target, is_loopback
 from fastclient.types import Call, Messages, Reply, Request
 from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire
+
+if TYPE_CHECKING:
+    from fastclient.tail.upstream import Upstreams
 
 __all__ = ["Core"]
 
@@ -66,8 +71,10 @@ class Core:
         self.blocking = blocking
         self._stats = StatsRecorder()
         self._open = Switch()
+        self._own_wire = isinstance(wire, str)
         self._wire = _wire(wire, policy)
         self._pid = os.getpid()
+        self._upstreams: Upstreams | None = None
         self._build()
 
     def _build(self) -> None:
@@ -75,8 +82,28 @@ class Core:
         for lever in policy.pending():
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         across: tuple[Layer, ...] = (seam,) if self.blocking else ()
-        inner = stack(*across, around=attempt(self._wire, policy.timeouts))
+        inner = stack(*across, *self._tail(), self._while_open, around=attempt(self._wire, policy.timeouts))
         self.handler = timed(inner, policy.observers, self._stats)
+
+    def _tail(self) -> tuple[Layer, ...]:
+        """The layers between the deadline and the attempt, outermost first; those not asked for are not there."""
+        policy = self.policy
+        if not (policy.retry or policy.hedge or policy.limits or policy.route):
+            return ()
+        from fastclient.tail.layers import layers
+        from fastclient.tail.upstream import Upstreams
+
+        self._upstreams = self._upstreams or Upstreams(policy.limits)
+        return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire))
+
+    def _while_open(self, handler: Handler) -> Handler:
+        """The layer that sends nothing any more once the client is closed, for calls that were waiting meanwhile."""
+
+        async def checking(call: Call) -> Stream:
+            self._check_usable()
+            return await handler(call)
+
+        return checking
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
@@ -92,7 +119,12 @@ class Core:
     def ask(self, messages: Messages, options: Mapping[str, Any]) -> Request:
         """Check that this client may be used, and the caller's words."""
         self._check_usable()
-        return checked(messages, options)
+        request = checked(messages, options)
+        if request.hedge and self.policy.hedge is None:
+            raise ConfigError.of("hedge", request.hedge, "needs a policy that hedges: Policy(hedge=Hedge())")
+        if request.recover and self.policy.route is None:
+            raise ConfigError.of("recover", request.recover, "needs a policy with a route: Policy(route=Route())")
+        return request
 
     def _check_usable(self) -> None:
         """Whether this client may be used here and now."""
@@ -108,7 +140,14 @@ class Core:
         started = clock()
         record = CallRecord(clock, started, consumer=0.0 if held else None)
         deadline = started + (request.timeout or self.policy.timeouts.total)
-        return Call(id=os.urandom(8).hex(), request=request, target=self.target, deadline=deadline, record=record)
+        return Call(
+            id=os.urandom(8).hex(),
+            request=request,
+            target=self.target,
+            deadline=deadline,
+            record=record,
+            tokens=estimated(request.messages),
+        )
 
     async def chat(self, request: Request) -> Reply:
         """The whole answer."""
@@ -137,7 +176,9 @@ class Core:
         self._open.on = False
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections, and end the waiting for one."""
+        if self._upstreams is not None:
+            self._upstreams.close()
         await self._wire.aclose()
 
 

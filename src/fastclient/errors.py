@@ -52,9 +52,11 @@ class FastClientError(Exception):
     """Base of every error fastclient raises.
 
     `call_id`, `timings` and `attempts` tell what had happened by then; they are set once the call is over.
+    `retry_budget_exhausted` marks a failure that was not tried again because too many others were.
     """
 
     retryable: bool = False
+    retry_budget_exhausted: bool = False
     call_id: str | None = None
     timings: Timings | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -153,9 +155,10 @@ class TransportError(FastClientError):
 
 
 class ConnectFailed(TransportError, ConnectionError):
-    """No connection, or it was lost before the answer began."""
+    """No connection, or it was lost before the answer began; `sent` says whether the request had gone out by then."""
 
     retryable = True
+    sent: bool = True
 
 
 class StreamCut(TransportError):

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from fastclient.checks import instance, seconds
+from fastclient.checks import instance, one_of, seconds
 from fastclient.errors import ConfigError
-from fastclient.types import CacheMode, Message, Messages, Priority, Request
+from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
 __all__ = ["Options", "checked"]
 
@@ -25,7 +25,7 @@ _TAKEN = {
 
 
 class Options(TypedDict, total=False):
-    """What may be said beside the messages of one call. The first six steer fastclient; the rest goes to the provider.
+    """What may be said beside the messages of one call. The first seven steer fastclient; the rest is the provider's.
 
     Provider parameters have OpenAI's names and are translated for others. Names not listed here are passed on as they
     are; `extra_body` does the same in a way type checkers accept.
@@ -35,7 +35,8 @@ class Options(TypedDict, total=False):
     namespace: str | None
     cache: CacheMode
     timeout: float | None
-    hedge: None
+    hedge: bool | None
+    recover: Recovery | None
     metadata: Mapping[str, object]
 
     max_tokens: int
@@ -58,20 +59,22 @@ def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     """The request for these words. Raises ConfigError naming the field and the value."""
     params = {name: value for name, value in options.items() if value is not None or name in _NULLABLE}
     steering: dict[str, Any] = {
-        name: params.pop(name) for name in ("priority", "namespace", "cache", "timeout") if name in params
+        name: params.pop(name)
+        for name in ("priority", "namespace", "cache", "timeout", "hedge", "recover")
+        if name in params
     }
     metadata = _mapping("metadata", params.pop("metadata", None))
-    if params.get("hedge"):
-        raise ConfigError.of("hedge", params["hedge"], "has no layer in this version")
-    params.pop("hedge", None)
+    if steering.get("hedge") is not None:
+        instance("hedge", steering["hedge"], bool)
     params |= _mapping("extra_body", params.pop("extra_body", None))
     for name in _TAKEN.keys() & params:
         shown = "" if name == "messages" else f"{reprlib.repr(params[name])} "
         raise ConfigError.at(name, f"{shown}cannot be given here: it {_TAKEN[name]}")
     if params.get("n", 1) != 1:
         raise ConfigError.of("n", params["n"], "must be 1: a reply holds one answer")
-    _one_of("priority", steering.get("priority", "default"), _PRIORITIES)
-    _one_of("cache", steering.get("cache", "use"), _CACHE_MODES)
+    one_of("priority", steering.get("priority", "default"), _PRIORITIES)
+    one_of("cache", steering.get("cache", "use"), _CACHE_MODES)
+    one_of("recover", steering.get("recover"), (None, "restart", "resume"))
     if steering.get("timeout") is not None:
         seconds("timeout", steering["timeout"])
     if steering.get("namespace") is not None:
@@ -85,11 +88,6 @@ def _mapping(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError.at(name, f"must be a mapping, not a {type(value).__name__}")
     return dict(value)
-
-
-def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError.of(name, value, f"must be one of {', '.join(allowed)}")
 
 
 def _messages(messages: object) -> tuple[Message, ...]:

@@ -68,7 +68,9 @@ class Target:
 
     `api_key` falls back to the provider's environment variable when the client is made. `base_url` must be https
     unless it is a loopback address or `allow_http` is set; it carries no user, password, query or fragment, because
-    those would end up in logs. `headers` are added to each request and are treated as secrets.
+    those would end up in logs. `headers` are added to each request and are treated as secrets. `stops_billing` says
+    whether giving a stream up ends what it costs there, which is where a copy of a late request may be sent without
+    being asked for by name; None means what is known of the provider (loopback: yes, unknown servers: no).
     """
 
     name: str
@@ -77,6 +79,7 @@ class Target:
     price: Price | None = field(default=None, kw_only=True)
     headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False, hash=False)
     allow_http: bool = field(default=False, kw_only=True)
+    stops_billing: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         provider, colon, model = self.name.partition(":") if isinstance(self.name, str) else ("", "", "")
@@ -90,6 +93,8 @@ class Target:
             _header("api_key", self.key)
         if self.price is not None:
             instance("target.price", self.price, Price)
+        if self.stops_billing is not None:
+            instance("target.stops_billing", self.stops_billing, bool)
         if not isinstance(self.headers, Mapping):
             raise ConfigError.at("headers", f"must map names to values, not be a {type(self.headers).__name__}")
         for name, value in self.headers.items():

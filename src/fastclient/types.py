@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from fastclient.observe.timing import CallRecord
+    from fastclient.observe.timing import AttemptRecord, CallRecord
+    from fastclient.tail.line import Place
     from fastclient.target import Price, Target
 
 __all__ = [
@@ -39,6 +40,7 @@ Messages: TypeAlias = str | Sequence[Message]
 
 Priority = Literal["interactive", "default", "background"]
 CacheMode = Literal["use", "refresh", "off"]
+Recovery = Literal["restart", "resume"]
 Role = Literal["primary", "hedge", "retry", "fallback"]
 Outcome = Literal["won", "lost", "failed", "cancelled"]
 Basis = Literal["measured", "reported", "inferred"]
@@ -54,6 +56,8 @@ class Request:
     namespace: str | None = None
     cache: CacheMode = "use"
     timeout: float | None = None
+    hedge: bool | None = None
+    recover: Recovery | None = None
     metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
@@ -114,6 +118,7 @@ class Chunk(NamedTuple):
     raw: bytes = b""
     reported: Mapping[str, float] | None = None  # seconds by part, where the provider tells them
     blocks: tuple[Mapping[str, object], ...] = ()  # the provider's own, to be sent back as they are
+    restarted: bool = False  # what came before is void: the answer begins anew (only where nobody saw it)
 
     @property
     def is_content(self) -> bool:
@@ -239,7 +244,8 @@ class Reply:
     """A whole answer: the text, the tool calls, and how the call went.
 
     `malformed_events` counts broken events that were skipped; `blocks` are parts only the provider understands, such as
-    signed thinking; `raw` is the answer's body as the provider sent it.
+    signed thinking; `raw` is the answer's body as the provider sent it. `target` is the one that answered, `degraded`
+    says that it is another model than the one asked for, `recovered` that the answer broke off and how it went on.
     """
 
     text: str = field(repr=False)
@@ -254,6 +260,9 @@ class Reply:
     call_id: str = ""
     request_id: str | None = None
     malformed_events: int = 0
+    target: str = ""
+    degraded: bool = False
+    recovered: Recovery | None = None
     blocks: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
     raw: bytes = field(default=b"", repr=False)
 
@@ -274,7 +283,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request on its way: what every layer receives. Layers pass on a changed copy, never change it."""
+    """One request on its way: what every layer receives. Layers pass on a changed copy, never change it.
+
+    `tokens` estimates the prompt's length; `patience` is how long this attempt may take to its first content, if less
+    than the policy says; `alternative` tells the layers below that there is another target to go to.
+    """
 
     id: str
     request: Request
@@ -282,3 +295,8 @@ class Call:
     deadline: float
     record: CallRecord = field(repr=False)
     role: Role = "primary"
+    tokens: int = 0
+    patience: float | None = None
+    alternative: bool = False
+    attempt: AttemptRecord | None = field(default=None, repr=False)
+    place: Place | None = field(default=None, repr=False)

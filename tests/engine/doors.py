@@ -132,9 +132,17 @@ async def door(world: str) -> AsyncIterator[Callable[..., Door]]:
     made: list[tuple[Door, ProviderServer]] = []
 
     def make(
-        server: ProviderServer, provider: str = "openai", *, observers: Any = (), api_key: Any = None, **timeouts: float
+        server: ProviderServer,
+        provider: str = "openai",
+        *,
+        observers: Any = (),
+        api_key: Any = None,
+        retry: Any = None,
+        hedge: Any = None,
+        **timeouts: float,
     ) -> Door:
-        policy = Policy(timeouts=Timeouts(**{"total": 10.0, **timeouts}), observers=tuple(observers))
+        limits = Timeouts(**{"total": 10.0, **timeouts})
+        policy = Policy(timeouts=limits, retry=retry, hedge=hedge, observers=tuple(observers))
         kind = ThreadDoor if home == "threads" else AsyncDoor
         opened = kind(f"{provider}:m", base_url=server.base_url, api_key=api_key, policy=policy, wire=wire)
         made.append((opened, server))

@@ -36,7 +36,7 @@ async def ask() -> AsyncIterator[Any]:
 
     async def ask(plan: Any, provider: str = "openai", *, pause: float = 0.0, options: Any = None, **limits: float):
         fakes.append(FakeProvider(plan))
-        policy = Policy(timeouts=Timeouts(**{"total": 1e6, **limits}))
+        policy = Policy(retry=None, timeouts=Timeouts(**{"total": 1e6, **limits}))
         start = anyio.current_time()
         async with AsyncClient(f"{provider}:m", wire=fakes[-1], policy=policy) as client:
             try:

@@ -65,7 +65,7 @@ async def test_a_copy_shares_connections_and_statistics(client: Any) -> None:
     """`with_` gives another policy over the same pool; both count into the same statistics."""
     with ProviderServer() as server:
         original = client(server)
-        copy = original.with_(policy=fc.Policy(timeouts=fc.Timeouts(first_token=1)))
+        copy = original.with_(policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=1)))
         await original.chat("one")
         reply = await copy.chat("two")
         assert reply.timings.reused
@@ -78,7 +78,7 @@ async def test_a_copy_follows_its_own_policy(client: Any) -> None:
     heard: list[Event] = []
     with ProviderServer(world=World(base=0.3)) as server:
         original = client(server)
-        copy = original.with_(policy=fc.Policy(timeouts=fc.Timeouts(first_token=0.1), observers=(heard.append,)))
+        copy = original.with_(policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=0.1), observers=(heard.append,)))
         with pytest.raises(fc.FirstTokenTimeout):
             await copy.chat("Hi")
         assert (await original.chat("Hi")).text
@@ -320,7 +320,7 @@ async def test_warming_a_silent_server_ends() -> None:
     """A server that accepts and says nothing is given up within the stated patience."""
 
     async def main() -> None:
-        client = fc.AsyncClient("openai:m", wire=Silent(), policy=fc.Policy(timeouts=fc.Timeouts(connect=1)))
+        client = fc.AsyncClient("openai:m", wire=Silent(), policy=fc.Policy(retry=None, timeouts=fc.Timeouts(connect=1)))
         start = trio.current_time()
         warmed = await client.warm()
         assert (warmed.ready, warmed.error) == (False, "DeadlineExceeded")
@@ -346,7 +346,7 @@ async def test_stats_count_what_happened(client: Any) -> None:
     """Calls, errors, cancellations, tokens, attempts and percentiles are those of the calls made."""
     plans = [None, faults.status(500), (Tokens(2), Wait(30)), None]
     with ProviderServer(script=plans, answer=Answer("word" * 4, cached_tokens=1)) as server:
-        made = client(server)
+        made = client(server, policy=fc.Policy(retry=None))
         assert made.stats() == fc_empty(made)
         first = await made.chat("one")
         with pytest.raises(fc.ServerFailed):
@@ -393,7 +393,7 @@ async def test_an_observer_that_raises_changes_nothing(client: Any, error: Excep
         raise error
 
     with ProviderServer(answer=ANSWER, script=[None, faults.status(500)]) as server:
-        made = client(server, policy=fc.Policy(observers=(broken, heard.append, broken)))
+        made = client(server, policy=fc.Policy(retry=None, observers=(broken, heard.append, broken)))
         assert (await made.chat("Hi")).text == ANSWER
         with pytest.raises(fc.ServerFailed):
             await made.chat("Hi")
@@ -492,7 +492,7 @@ async def test_timings_of_errors_add_up(client: Any, plan: Any) -> None:
     with ProviderServer(script=[plan]) as server:
         timeouts = fc.Timeouts(first_token=0.15, progress=0.15)
         with pytest.raises(fc.FastClientError) as caught:
-            await client(server, policy=fc.Policy(timeouts=timeouts)).chat("Hi")
+            await client(server, policy=fc.Policy(retry=None, timeouts=timeouts)).chat("Hi")
     assert caught.value.call_id
     assert len(caught.value.attempts) == 1
     assert both_add_up(caught.value)
@@ -546,7 +546,7 @@ def test_timings_are_exact_in_virtual_time() -> None:
 
     async def main() -> fc.Reply:
         fake = FakeProvider("word" * 5, world=World(base=60, gap=2), rtt=0.5)
-        client = fc.AsyncClient("openai:m", wire=fake, policy=fc.Policy(timeouts=fc.Timeouts(first_token=90)))
+        client = fc.AsyncClient("openai:m", wire=fake, policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=90)))
         async with client, client.stream("Hi") as stream:
             async for _ in stream.text:
                 await trio.sleep(10)

@@ -46,7 +46,7 @@ async def client(wire: str) -> AsyncIterator[Make]:
     made: list[fc.AsyncClient] = []
 
     def make(url: str, *, limits: fc.Limits | None = None, **timeouts: float) -> fc.AsyncClient:
-        policy = fc.Policy(timeouts=fc.Timeouts(**{"total": 10.0, **timeouts}), limits=limits)
+        policy = fc.Policy(retry=None, timeouts=fc.Timeouts(**{"total": 10.0, **timeouts}), limits=limits)
         made.append(fc.AsyncClient("openai:m", base_url=url, api_key="k", policy=policy, wire=wire, allow_http=True))
         return made[-1]
 

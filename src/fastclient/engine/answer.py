@@ -36,6 +36,8 @@ class Answer:
         self.usage = Usage()
 
     def add(self, batch: Sequence[Chunk]) -> None:
+        if batch and batch[0].restarted:
+            self.__init__()  # type: ignore[misc]  # as good as new
         texts, raws = self._texts, self._raw
         for chunk in batch:
             raws.append(chunk.raw)

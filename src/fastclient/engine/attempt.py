@@ -15,6 +15,7 @@ from fastclient.errors import DeadlineExceeded, FastClientError, ProviderError, 
 from fastclient.observe.timing import AttemptRecord
 from fastclient.providers.decoder import Decoder
 from fastclient.providers.dialect import find
+from fastclient.providers.rates import rates
 from fastclient.providers.refusal import Scrub, refusal, request_id, scrubber
 from fastclient.target import Target
 from fastclient.types import Call, Chunk
@@ -38,9 +39,11 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
         dialect = find(target.provider)
         outgoing = dialect.write(request, target)
         reader = dialect.reader(request, target)
-        record = call.record.attempt(call.role, target.name)
+        record = call.attempt or call.record.attempt(call.role, target.name)
         marks = record.marks
-        watchdog = Watchdog(timeouts, start=marks.started, deadline=call.deadline, thinking=reader.thinking)
+        watchdog = Watchdog(
+            timeouts, start=marks.started, deadline=call.deadline, thinking=reader.thinking, first_token=call.patience
+        )
         response: WireResponse | None = None
         try:
             when, cause = watchdog.limit(marks.started)
@@ -53,6 +56,7 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
                 marks.note("headers")
             marks.rtt = response.rtt
             record.request_id = request_id(response.headers)
+            record.rates = rates(response.headers)
             watchdog.answered()
             problem = _problem(response)
             if problem is not None:
@@ -177,6 +181,8 @@ class AttemptStream(Stream):
                     marks.gaps.append(marks.waiting)
                 marks.waiting = 0.0
                 content = True
+            elif chunk.usage is not None and chunk.usage.input_tokens is not None:
+                record.input_tokens = chunk.usage.input_tokens
             if chunk.reported:
                 record.reported.update(chunk.reported)
         if content:

@@ -16,10 +16,22 @@ __all__ = ["Watchdog"]
 class Watchdog:
     """The limits of one attempt that started at `start`, under a call deadline; all times on the call's clock."""
 
-    __slots__ = ("_answered", "_began", "_deadline", "_limits", "_pinged", "_start", "_waited", "thinking")
+    __slots__ = (
+        *("_answered", "_began", "_deadline", "_first_token", "_limits", "_pinged", "_start", "_waited"),
+        "thinking",
+    )
 
-    def __init__(self, timeouts: Timeouts, *, start: float, deadline: float, thinking: bool = False) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        *,
+        start: float,
+        deadline: float,
+        thinking: bool = False,
+        first_token: float | None = None,  # if another limit than the configured one was learned
+    ) -> None:
         self._limits = timeouts
+        self._first_token = timeouts.first_token if first_token is None else first_token
         self._start = start
         self._deadline = deadline
         self._answered = False  # headers are in
@@ -32,7 +44,7 @@ class Watchdog:
     def _patience(self) -> float:
         """Seconds without content that are all right now."""
         limits = self._limits
-        usual = limits.progress if self._began else limits.first_token
+        usual = limits.progress if self._began else self._first_token
         return max(usual, limits.thinking) if self.thinking else usual
 
     def limit(self, now: float) -> tuple[float, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fastclient.config import Observer
@@ -12,7 +13,7 @@ from fastclient.engine.stream import Stream
 from fastclient.errors import FastClientError, StreamCut
 from fastclient.observe.events import CallFinished, emit
 from fastclient.observe.stats import StatsRecorder
-from fastclient.types import Attempt, CacheInfo, Call, Chunk, Reply, Timings
+from fastclient.types import Attempt, CacheInfo, Call, Chunk, Reply, Timings, Usage
 
 __all__ = ["TimedStream", "timed"]
 
@@ -96,7 +97,7 @@ class TimedStream(Stream):
             call_id=call.id,
             target=call.target.name,
             timings=timings,
-            usage=answer.usage.priced(call.target.price),
+            usage=self._usage(attempts),
             cache=CacheInfo(),
             attempts=attempts,
             finish_reason=answer.finish_reason,
@@ -106,6 +107,11 @@ class TimedStream(Stream):
         self._stats.finished(finished, cancelled=cancelled)
         emit(self._observers, finished)
         return finished
+
+    def _usage(self, attempts: tuple[Attempt, ...]) -> Usage:
+        """What the answer took, and what other attempts took in vain."""
+        wasted = sum(attempt.wasted_tokens for attempt in attempts)
+        return replace(self.answer.usage.priced(self._call.target.price), wasted_tokens=wasted)
 
     def _describe(self, error: BaseException | None, timings: Timings, attempts: tuple[Attempt, ...]) -> None:
         if isinstance(error, FastClientError):
@@ -126,7 +132,10 @@ class TimedStream(Stream):
     def reply(self) -> Reply:
         """The answer as it stands. Call it once the stream is closed."""
         finished = self.finish(None)
-        winner = self._call.record.winner()
+        record = self._call.record
+        winner = record.winner()
+        asked = self._call.target
+        target = winner.target if winner else asked.name
         return Reply(
             text=self.answer.text,
             tool_calls=self.answer.tool_calls,
@@ -140,6 +149,9 @@ class TimedStream(Stream):
             call_id=self._call.id,
             request_id=winner.request_id if winner else None,
             malformed_events=winner.malformed_events if winner else 0,
+            target=target,
+            degraded=target.partition(":")[2] != asked.model,
+            recovered=record.recovered,
             blocks=self.answer.blocks,
             raw=self.answer.raw,
         )

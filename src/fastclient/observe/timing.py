@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, inf
+from typing import TYPE_CHECKING
 
-from fastclient.types import Attempt, Basis, Outcome, Role, Timings
+from fastclient.types import Attempt, Basis, Outcome, Recovery, Role, Timings
+
+if TYPE_CHECKING:
+    from fastclient.providers.rates import Rate
 
 __all__ = ["AttemptRecord", "CallRecord", "Clock", "Marks", "percentile"]
 
@@ -75,6 +79,17 @@ class AttemptRecord:
     malformed_events: int = 0
     request_id: str | None = None
     error: BaseException | None = None
+    input_tokens: int = 0  # as estimated, or as reported
+    kept: bool = False  # it broke off, but what it had brought is part of the answer
+    rates: tuple[Rate, ...] = ()
+
+    @property
+    def wasted(self) -> int:
+        """Tokens paid for in vain: what a loser had read and written, or a broken attempt had written."""
+        if self.outcome == "won" or self.kept:
+            return 0
+        sent = self.marks.sent is not None and self.outcome == "lost"
+        return self.content_chunks + (self.input_tokens if sent else 0)
 
     def finished(self) -> Attempt:
         marks = self.marks
@@ -87,7 +102,7 @@ class AttemptRecord:
             timings=_timings(
                 marks.started, end, self, ttft=_between(marks.started, marks.first_content), decode=decode
             ),
-            wasted_tokens=0 if self.outcome == "won" else self.content_chunks,
+            wasted_tokens=self.wasted,
             request_id=self.request_id,
             error=self.error,
         )
@@ -104,6 +119,8 @@ class CallRecord:
     ended: float | None = None
     decode: float = 0.0
     consumer: float | None = None
+    waited: float = 0.0  # for a permit, before the first attempt
+    recovered: Recovery | None = None
     leave: Callable[[], object] | None = None  # stops the call while it is being opened
     attempts: list[AttemptRecord] = field(default_factory=list)
 
@@ -114,18 +131,35 @@ class CallRecord:
         return record
 
     def winner(self) -> AttemptRecord | None:
-        """The attempt that answered, or the last one."""
-        won = [attempt for attempt in self.attempts if attempt.outcome == "won"]
-        return won[0] if won else self.attempts[-1] if self.attempts else None
+        """The attempt that answered last, or the last one that did not lose."""
+        for outcomes in (("won",), ("failed", "cancelled"), ("lost",)):
+            for attempt in reversed(self.attempts):
+                if attempt.outcome in outcomes:
+                    return attempt
+        return None
+
+    def opener(self) -> AttemptRecord | None:
+        """The attempt whose first content the caller got; without any, the winner."""
+        for attempt in self.attempts:
+            if attempt.marks.first_content is not None and attempt.outcome != "lost":
+                return attempt
+        return self.winner()
+
+    @property
+    def shown(self) -> bool:
+        """Whether the caller sees chunks as they come."""
+        return self.consumer is not None
 
     def timings(self, output_tokens: int | None = None) -> Timings:
         end = self.clock() if self.ended is None else self.ended
-        winner = self.winner()
-        had_content = winner is None or winner.marks.first_content is not None
+        opener = self.opener()
+        had_content = opener is None or opener.marks.first_content is not None
+        before = self.waited + (opener.marks.started - self.attempts[0].marks.started if opener else 0.0)
         return _timings(
             self.started,
             end,
-            winner,
+            opener,
+            before=before,
             prepare=_between(self.started, self.prepared),
             ttft=_between(self.started, self.returned) if had_content else None,
             decode=self.decode if self.returned is not None else None,
@@ -141,6 +175,7 @@ def _timings(
     *,
     ttft: float | None,
     decode: float | None,
+    before: float = 0.0,  # waiting for a permit, and for attempts that came to nothing
     prepare: float | None = None,
     consumer: float | None = None,
     output_tokens: int | None = None,
@@ -160,6 +195,8 @@ def _timings(
             others |= {"itl_p50": percentile(gaps, 0.5), "itl_p99": percentile(gaps, 0.99), "itl_max": gaps[-1]}
             if output_tokens is not None and output_tokens > 1:
                 others["tpot"] = sum(gaps) / (output_tokens - 1)
+    if before:
+        parts["queue"] = (parts.get("queue") or 0.0) + before
     parts["overhead"] = max(0.0, total - sum(value for value in parts.values() if value is not None))
     values = {name: value for name, value in (parts | others).items() if value is not None}
     basis = {name: basis.get(name, "measured") for name in ("total", *values)}
@@ -200,7 +237,7 @@ def _before_first_content(
     elif queued is None:
         queued = server - prefill
     else:
-        network += server - queued - prefill  # gateways and proxies on the way
+        network += max(0.0, server - queued - prefill)  # gateways and proxies on the way
         basis["network"] = "inferred"
     return parts | {"network": network if trip is not None else None, "server_queue": queued, "prefill": prefill}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import orjson
 
 from fastclient.errors import ConfigError
-from fastclient.providers.dialect import Json, count, encoded, headers
+from fastclient.providers.dialect import Json, count, encoded, headers, prefilled
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.sse import Event
 from fastclient.target import Target
@@ -20,6 +21,7 @@ __all__ = ["dialect"]
 
 _VERSION = "2023-06-01"
 _STOP = (b'{"type":"message_stop"', b'{"type": "message_stop"')  # from gateways that drop the event names
+_VERSION_IN_NAME = re.compile(r"-(\d{1,2})(?:[-.](\d{1,2}))?(?=-|@|$)")  # claude-3-5-haiku-20241022, claude-opus-4-6
 _MAX_TOKENS = 4096  # the API demands a number; callers who care give one
 _THOUGHTS = ("thinking", "redacted_thinking")
 _UNKNOWN = ("seed", "response_format", "reasoning_effort", "logit_bias", "frequency_penalty", "presence_penalty")
@@ -45,9 +47,19 @@ class Anthropic:
         )
 
     def reader(self, request: Request, target: Target) -> AnthropicReader:
+        return AnthropicReader(thinking=self.thinks(request), provider=target.provider, scrub=scrubber(target, request))
+
+    def thinks(self, request: Request) -> bool:
         thinking = request.params.get("thinking")
-        thinks = isinstance(thinking, Mapping) and thinking.get("type") != "disabled"
-        return AnthropicReader(thinking=thinks, provider=target.provider, scrub=scrubber(target, request))
+        return isinstance(thinking, Mapping) and thinking.get("type") != "disabled"
+
+    def continued(self, request: Request, target: Target, text: str) -> Request | None:
+        """Claude up to 4.5 goes on behind a last message of its own, unless it thinks."""
+        version = _VERSION_IN_NAME.search(target.model)
+        if version is None or self.thinks(request):
+            return None
+        number = (int(version[1]), int(version[2] or 0))
+        return prefilled(request, text) if number <= (4, 5) else None
 
     def ping(self, target: Target) -> WireRequest:
         authentication = headers(target, self._authentication(target), content=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from math import isfinite
 from typing import Any, Protocol, cast
@@ -16,7 +17,7 @@ from fastclient.target import Target
 from fastclient.types import Chunk, Request
 from fastclient.wire.port import WireRequest
 
-__all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers"]
+__all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers", "prefilled"]
 
 # Provider name -> the module that speaks its format.
 _MODULES = {"openai": "fastclient.providers.openai", "anthropic": "fastclient.providers.anthropic"}
@@ -61,6 +62,14 @@ class Dialect(Protocol):
         """A reader for one answer to this request."""
         ...
 
+    def thinks(self, request: Request) -> bool:
+        """Whether the model was asked to reason before it answers."""
+        ...
+
+    def continued(self, request: Request, target: Target, text: str) -> Request | None:
+        """The request for the rest of an answer that began with this text; None where that cannot be asked for."""
+        ...
+
     def ping(self, target: Target) -> WireRequest:
         """A cheap request that opens a connection and costs no tokens."""
         ...
@@ -71,6 +80,11 @@ def find(provider: str) -> Dialect:
     if provider not in _MODULES:
         raise ConfigError.of("target", provider, f"is not a known provider; known are {', '.join(_MODULES)}")
     return cast(Dialect, import_module(_MODULES[provider]).dialect)  # each module holds its one instance
+
+
+def prefilled(request: Request, text: str, **marks: object) -> Request:
+    """The request with the beginning of its answer as the last message, and these marks in it."""
+    return replace(request, messages=(*request.messages, {"role": "assistant", "content": text, **marks}))
 
 
 def count(value: object) -> int | None:

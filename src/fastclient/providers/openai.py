@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastclient.errors import ConfigError, ProviderError
-from fastclient.providers.dialect import Json, count, encoded, headers
+from fastclient.providers.dialect import Json, count, encoded, headers, prefilled
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
@@ -41,8 +43,19 @@ class OpenAI:
         )
 
     def reader(self, request: Request, target: Target) -> OpenAIReader:
-        thinking = any(request.params.get(name) not in (None, "none") for name in ("reasoning_effort", "reasoning"))
-        return OpenAIReader(thinking=thinking, provider=target.provider, scrub=scrubber(target, request))
+        return OpenAIReader(thinking=self.thinks(request), provider=target.provider, scrub=scrubber(target, request))
+
+    def thinks(self, request: Request) -> bool:
+        return any(request.params.get(name) not in (None, "none") for name in ("reasoning_effort", "reasoning"))
+
+    def continued(self, request: Request, target: Target, text: str) -> Request | None:
+        host = urlsplit(target.base_url or "").hostname or ""
+        if host.endswith(("openai.com", "openai.azure.com")):
+            return None
+        if host.endswith(("deepseek.com", "mistral.ai")):  # DeepSeek: on its beta URL, elsewhere it refuses
+            return prefilled(request, text, prefix=True)
+        goes_on = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM, SGLang, llama.cpp
+        return replace(prefilled(request, text), params={**request.params, **goes_on})
 
     def ping(self, target: Target) -> WireRequest:
         authentication = headers(target, self._authentication(target), content=False)

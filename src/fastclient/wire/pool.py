@@ -170,7 +170,9 @@ def _body(family: Any) -> Any:
 def _lost(error: Exception, marks: Marks) -> FastClientError:
     """A failure before the response headers. Its text stays out: a library may quote a header in it."""
     where = "while connecting" if marks.send_started is None else "before the answer began"
-    return ConnectFailed(f"the connection failed {where} ({type(error).__name__})")
+    lost = ConnectFailed(f"the connection failed {where} ({type(error).__name__})")
+    lost.sent = marks.send_started is not None
+    return lost
 
 
 _MOMENTS = {

@@ -1,0 +1,1 @@
+"""The slow end of the latency distribution: deadlines, retries, hedging, pacing, fallback."""

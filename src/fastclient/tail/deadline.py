@@ -1,0 +1,29 @@
+"""The net below every other limit: whatever a layer waits for, the call ends by its deadline.
+
+The layers below watch the deadline themselves, because they know what they wait for and can say so.
+"""
+
+from __future__ import annotations
+
+import anyio
+
+from fastclient.engine.stack import Handler
+from fastclient.engine.stream import Stream
+from fastclient.errors import DeadlineExceeded
+from fastclient.types import Call
+
+__all__ = ["deadline"]
+
+_GRACE = 0.05  # seconds the layers below have to notice by themselves
+
+
+def deadline(handler: Handler) -> Handler:
+    """The layer that ends what is still being opened when the call's time is up."""
+
+    async def bounding(call: Call) -> Stream:
+        with anyio.CancelScope(deadline=call.deadline + _GRACE):
+            return await handler(call)
+        phase = call.record.attempts[-1].marks.phase if call.record.attempts else "queue"
+        raise DeadlineExceeded(f"the call's deadline passed while waiting for {phase}", phase=phase)
+
+    return bounding

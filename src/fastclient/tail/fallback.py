@@ -1,0 +1,94 @@
+"""Other places to go when the first one fails, in the order the user named them.
+
+A call goes on to the next target when one has no capacity, is broken, cannot be reached, or shows no first token; not
+when it refuses the request itself, and never once content was shown. A target found broken again and again is passed
+over for a while, unless it is the only one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fastclient.config import Route
+from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream
+from fastclient.errors import (
+    ConnectTimeout,
+    FastClientError,
+    FirstTokenTimeout,
+    LocalUnavailable,
+    Overloaded,
+    QueueTimeout,
+    RateLimited,
+    ServerFailed,
+    TransportError,
+)
+from fastclient.providers.dialect import find
+from fastclient.providers.repeat import left_no_trace, repeatable
+from fastclient.tail.recover import RecoveringStream
+from fastclient.tail.upstream import Upstreams
+from fastclient.target import Target
+from fastclient.types import Call, Recovery, Request, Role
+
+__all__ = ["routed"]
+
+_ELSEWHERE = (
+    *(ServerFailed, Overloaded, RateLimited, TransportError),
+    *(ConnectTimeout, FirstTokenTimeout, QueueTimeout, LocalUnavailable),
+)
+
+
+def routed(route: Route, targets: Sequence[Target], upstreams: Upstreams, retry_share: float) -> Layer:
+    """The layer that finds a target that answers. `targets` are those of the route, ready for use."""
+
+    def layer(handler: Handler) -> Handler:
+        async def routing(call: Call) -> Stream:
+            stream = await _somewhere(handler, call, targets, upstreams)
+            mode: Recovery | None = call.request.recover or route.recover
+            if mode is None or not repeatable(call.request):
+                return stream
+            again = replace(call, role="retry")
+            budget = upstreams.of(call.target).retry_budget(retry_share)
+
+            async def reopen(request: Request | None) -> Stream:
+                if not budget.spend():
+                    error = TransportError("no retry budget is left")
+                    error.retry_budget_exhausted = True
+                    raise error
+                if request is None:
+                    return await _somewhere(handler, again, targets, upstreams)
+                return await handler(replace(again, request=request))
+
+            def rest(text: str) -> Request | None:
+                return find(call.target.provider).continued(call.request, call.target, text)
+
+            return RecoveringStream(stream, call, mode, rest, reopen)
+
+        return routing
+
+    return layer
+
+
+async def _somewhere(handler: Handler, call: Call, targets: Sequence[Target], upstreams: Upstreams) -> Stream:
+    """The answer of the first target that gives one; the error of the last otherwise."""
+    *others, last = [call.target, *(target for target in targets if target != call.target)]
+    for target in others:
+        if upstreams.of(target).breaker.admits(call.record.clock()):
+            try:
+                return await handler(_sent_to(target, call, alternative=True))
+            except FastClientError as error:
+                if not _goes_on(error, call):
+                    raise
+    return await handler(_sent_to(last, call, alternative=False))
+
+
+def _sent_to(target: Target, call: Call, *, alternative: bool) -> Call:
+    role: Role = call.role if target == call.target else "fallback"
+    return replace(call, target=target, role=role, alternative=alternative)
+
+
+def _goes_on(error: FastClientError, call: Call) -> bool:
+    """Whether another target may do better, in the time that is left."""
+    in_time = call.record.clock() < call.deadline
+    return isinstance(error, _ELSEWHERE) and in_time and (repeatable(call.request) or left_no_trace(error))

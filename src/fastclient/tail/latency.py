@@ -1,0 +1,235 @@
+"""How long one upstream takes to its first content, learned call by call. Pure: seconds and clock readings come in.
+
+Times are divided by what the size of the prompt explains, so that a long prompt is not taken for a late one. Attempts
+that were given up count as "at least this long" (a decayed Kaplan-Meier estimate), because dropping them, or taking the
+winner's time for theirs, would hide the very tail that is to be known. Failures never come here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from math import exp, log
+from statistics import median
+
+__all__ = ["Latency", "SizeModel"]
+
+_BINS = 160
+_STEP = log(1.05)  # each bin is 5 % wider than the last
+_FIRST = 0.05  # upper edge of the first bin, in multiples of the usual time; the last ends at 117
+_EDGES = tuple(_FIRST * exp(_STEP * number) for number in range(_BINS))
+_FADE = log(2) / 6000  # a sample counts half after 6,000 more ...
+_FADE_TIME = log(2) / 3600  # ... or after an hour,
+_KEPT = 60.0  # but time alone never thins what is known below this many
+_BORROWED = 40.0  # what another upstream's shape counts for at the start
+_REFIT = 32  # samples between two looks at the whole
+_FIRST_FIT = 20  # samples that make a usual time
+_SETTLED = 50  # samples before the running means mean something
+_HUGE = 1e200
+
+
+class SizeModel:
+    """The median time for a prompt of a given size: `fixed + slope * tokens`, by stochastic median regression."""
+
+    __slots__ = ("_seen", "fixed", "slope")
+
+    def __init__(self, fixed: float = 0.5, slope: float = 1e-4) -> None:
+        self.fixed = fixed
+        self.slope = slope
+        self._seen = 0
+
+    def at(self, tokens: float) -> float:
+        return self.fixed + self.slope * tokens
+
+    def learn(self, tokens: float, seconds: float) -> None:
+        """One step towards an observation; far-off ones pull no harder than near ones, as befits a median."""
+        self._seen += 1
+        usual = self.fixed + self.slope * tokens
+        pull = min(1.0, max(-1.0, 4 * log(seconds / usual)))
+        step = max(0.003, 0.5 / self._seen**0.5) * pull / usual
+        self.fixed *= exp(step * self.fixed)
+        self.slope *= exp(step * self.slope * tokens)
+
+    def begin(self, seen: Sequence[tuple[float, float]]) -> None:
+        """Fit the first (tokens, seconds) at once, as the steps would take long from a wrong start."""
+        ratio = median(seconds / self.at(tokens) for tokens, seconds in seen)
+        self.fixed, self.slope = self.fixed * ratio, self.slope * ratio
+        self._seen = len(seen)
+
+
+class Latency:
+    """The distribution of first-content times at one upstream, in multiples of the usual time for the prompt's size.
+
+    A sample costs about 2 us, a refit (each 32 samples) about 30 us; `benchmarks/test_tail.py` measures both.
+    """
+
+    __slots__ = (
+        *("_censored", "_ends", "_first", "_now", "_survival", "_tokens", "_unit", "_until_refit", "_weight"),
+        *("drift", "fits", "own", "samples", "sizes"),
+    )
+
+    def __init__(self, like: Latency | None = None) -> None:
+        self.sizes: SizeModel = SizeModel(like.sizes.fixed, like.sizes.slope) if like else SizeModel()
+        self.samples = 0.0  # effective number, in whole samples
+        self.own = 0  # how many were really seen here
+        self._first: list[tuple[float, float, float, bool]] = []  # held until the usual time is known
+        self.fits = 0  # counts refits, for those who derive something from the shape
+        self.drift = Drift()
+        self._ends = [0.0] * _BINS  # weight of attempts that got their first content in this bin
+        self._censored = [0.0] * _BINS  # weight of attempts given up in this bin
+        self._tokens = 0.0  # a typical prompt
+        self._unit = 1.0  # weight of a new sample: growing it fades all the older ones
+        self._now: float | None = None
+        self._until_refit = 0
+        self._survival: list[float] = []
+        if like is not None and like.samples > 0:
+            scale = _BORROWED / (like.samples * like._unit)
+            self._ends = [weight * scale for weight in like._ends]
+            self._censored = [weight * scale for weight in like._censored]
+            self.samples = _BORROWED
+
+    def size(self, tokens: float) -> float:
+        """The usual time to the first content of a prompt with this many uncached tokens, in seconds."""
+        return self.sizes.at(tokens)
+
+    def expected(self, tokens: float) -> float | None:
+        """The median time to the first content, in seconds; None while nothing is known."""
+        if not self._survival or self._survival[-1] > 0.5:  # nearly all were given up
+            return None
+        return self.sizes.at(tokens) * self.quantile(0.5)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a usual time yet."""
+        return self.own >= _FIRST_FIT
+
+    def observe(self, tokens: float, seconds: float, now: float) -> None:
+        """An attempt got its first content after this long."""
+        self._note(tokens, max(seconds, 1e-6), now, True)
+
+    def censor(self, tokens: float, seconds: float, now: float) -> None:
+        """An attempt was given up after this long, without content and without failure."""
+        self._note(tokens, max(seconds, 1e-6), now, False)
+
+    def _note(self, tokens: float, seconds: float, now: float, answered: bool) -> None:
+        self.own += 1
+        if self.own > _FIRST_FIT:
+            self._add(tokens, seconds, now, answered)
+            return
+        self._first.append((tokens, seconds, now, answered))
+        if self.own == _FIRST_FIT:
+            # Multiples of a guess would stand in the far tail, or before the beginning, for thousands of samples.
+            seen = [(tokens, seconds) for tokens, seconds, _, answered in self._first if answered]
+            if seen:
+                self.sizes.begin(seen)
+            for sample in self._first:
+                self._add(*sample)
+            self._first.clear()
+
+    def _add(self, tokens: float, seconds: float, now: float, answered: bool) -> None:
+        scaled = seconds / self.sizes.at(tokens)
+        fade = exp(-_FADE)
+        if self.samples > _KEPT:
+            passed = 0.0 if self._now is None else max(0.0, now - self._now)
+            fade = max(fade * exp(-_FADE_TIME * passed), min(fade, _KEPT / self.samples))
+        self._now = now
+        self._unit /= fade
+        self.samples = self.samples * fade + 1.0
+        place = 0 if scaled <= _FIRST else min(_BINS - 1, 1 + int(log(scaled / _FIRST) / _STEP))
+        (self._ends if answered else self._censored)[place] += self._unit
+        if self._unit > _HUGE:
+            self._rescale()
+        if answered:
+            self._tokens += (tokens - self._tokens) * max(0.001, 1 / self.own)
+            self.drift.add(scaled * self.sizes.at(self._tokens))
+            self.sizes.learn(tokens, seconds)
+        self._until_refit -= 1
+        if self._until_refit <= 0:
+            self._refit()
+
+    def _rescale(self) -> None:
+        self._ends = [weight / self._unit for weight in self._ends]
+        self._censored = [weight / self._unit for weight in self._censored]
+        self._unit = 1.0
+
+    def _refit(self) -> None:
+        """Survival at the upper edge of each bin: the product of the chances to get past each one before."""
+        self._until_refit = min(_REFIT, self.own // 4)  # soon again while little is known
+        ends = self._ends
+        at_risk = list(accumulate(map(float.__add__, reversed(ends), reversed(self._censored))))
+        at_risk.reverse()
+        alive, survival = 1.0, []
+        for ended, exposed in zip(ends, at_risk, strict=True):
+            if ended:
+                alive *= 1.0 - ended / exposed
+            survival.append(alive)
+        self._survival = survival
+        self.fits += 1
+
+    def survival(self, scaled: float) -> float:
+        """The share of attempts that take longer than this multiple of the usual time."""
+        place = bisect_right(_EDGES, scaled) - 1
+        if place < 0 or not self._survival:
+            return 1.0
+        if place + 1 >= _BINS:
+            return self._survival[-1]
+        low, high = self._survival[place], self._survival[place + 1]
+        return low + (high - low) * log(scaled / _EDGES[place]) / _STEP
+
+    def quantile(self, share: float) -> float:
+        """The multiple of the usual time within which this share of attempts gets its first content."""
+        survival, left = self._survival, 1.0 - share
+        # The list falls: look for the first bin that is low enough.
+        low, high = 0, len(survival)
+        while low < high:
+            middle = (low + high) // 2
+            if survival[middle] <= left:
+                high = middle
+            else:
+                low = middle + 1
+        if low >= len(survival):
+            return _EDGES[-1]
+        before = survival[low - 1] if low else 1.0
+        part = (before - left) / (before - survival[low]) if before > survival[low] else 1.0
+        return _EDGES[low] * exp(_STEP * (part - 1.0))
+
+
+class Drift:
+    """Whether everybody is slow together, from running means of the logarithm of the times at a typical size.
+
+    The size model alone would soon take a slow minute for the new usual.
+    """
+
+    __slots__ = ("_fast", "_medium", "_seen", "_slow", "_spread", "_swing")
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._fast = self._medium = self._slow = 0.0  # over about 25, 400 and 4,000 samples
+        self._swing = self._spread = 0.0  # how far the fast mean, and single samples, are from the medium one, squared
+
+    def add(self, seconds: float) -> None:
+        self._seen += 1
+        value = log(max(seconds, 1e-9))
+        first = 1 / self._seen
+        self._fast += (value - self._fast) * max(1 / 25, first)
+        self._slow += (value - self._slow) * max(1 / 4000, first)
+        off, swing = value - self._medium, self._fast - self._medium
+        self._medium += off * max(1 / 400, first)
+        if self._seen > _SETTLED:
+            step = max(1 / 2000, 1 / (self._seen - _SETTLED))
+            self._spread += (min(off * off, 4.0) - self._spread) * step  # a straggler is no reason to expect swings
+            self._swing += (swing * swing - self._swing) * step
+
+    @property
+    def calm(self) -> float:
+        """1 while times are as usual, falling towards 0 as the recent ones grow beyond half as much again."""
+        return min(1.0, 1.5 * exp(self._slow - self._fast)) ** 2
+
+    @property
+    def togetherness(self) -> float:
+        """How much neighbours share their fate: about 1 if not at all, above 10 in the line of a full server.
+
+        The swings of the fast mean, over those that independent samples would give it (1/49 of their spread).
+        """
+        return 49 * self._swing / self._spread if self._seen > 6 * _SETTLED and self._spread else 1.0

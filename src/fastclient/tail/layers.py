@@ -1,0 +1,33 @@
+"""Which of the layers of this folder a policy asks for, and in which order they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastclient.config import Policy
+from fastclient.engine.stack import Layer
+from fastclient.tail.deadline import deadline
+from fastclient.tail.fallback import routed
+from fastclient.tail.permit import limited
+from fastclient.tail.race import hedged
+from fastclient.tail.retry import retried
+from fastclient.tail.upstream import Upstreams, learned
+from fastclient.target import Target, as_target
+
+__all__ = ["layers"]
+
+
+def layers(policy: Policy, upstreams: Upstreams, ready: Callable[[Target], Target]) -> tuple[Layer, ...]:
+    """Outermost first; what was not asked for is not there. `ready` fills in what a target leaves to its provider."""
+    chosen: list[Layer] = [deadline]
+    if policy.route is not None:
+        targets = [ready(as_target(target)) for target in policy.route.fallback]
+        chosen.append(routed(policy.route, targets, upstreams, policy.retry.budget if policy.retry else 0.0))
+    if policy.retry is not None:
+        chosen.append(retried(policy.retry, upstreams))
+    if policy.hedge is not None:
+        targets = [ready(as_target(target)) for target in policy.hedge.targets]
+        chosen.append(hedged(policy.hedge, targets, upstreams))
+    if policy.limits is not None:
+        chosen.append(limited(upstreams, policy.timeouts))
+    return (*chosen, learned(upstreams, policy.timeouts))
