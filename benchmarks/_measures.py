@@ -16,7 +16,7 @@ from benchmarks._worlds import World
 
 __all__ = [
     *("POLICIES", "Client", "Lengths", "client", "failures", "fading", "fleet", "lengths", "recovery", "shift"),
-    *("sticky", "worst"),
+    *("sticky", "thaw", "worst"),
 ]
 
 # By name, because a policy cannot travel to another process; each takes a budget, the true rate of requests, and
@@ -165,6 +165,14 @@ def shift(budget: float, seed: int = 11, count: int = 40_000) -> tuple[float, fl
 
 def _until(outcome: Outcome, when: float) -> Outcome:
     return replace(outcome, sent=[sent for sent in outcome.sent if sent < when])
+
+
+def thaw(budget: float, seed: int = 11) -> float:
+    """Copies in the minute after each freeze of 20 s, in percent of its requests."""
+    world = worlds.dynamic("D3", seed)
+    sent, ends = np.array(play(world, Shipped(budget)).sent), [until for _, until, _ in world.trouble]
+    copies, requests = (sum(int(((at >= end) & (at < end + 60)).sum()) for end in ends) for at in (sent, world.at))
+    return 100 * copies / requests
 
 
 def fading(budget: float, seed: int = 11, busy: int = 30_000, quiet: int = 1_000) -> tuple[float, float]:

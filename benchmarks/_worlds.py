@@ -13,7 +13,10 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DYNAMIC", "MEAN_OF", "SEEDS", "World", "bound", "dynamic", "fleet", "gain", "prompts", "pulse"]
+__all__ = [
+    *("DYNAMIC", "MEAN_OF", "SEEDS", "Floats", "Prompts", "World", "bound", "dynamic", "fleet", "gain", "prompts"),
+    "pulse",
+]
 
 Floats = NDArray[np.float64]
 
@@ -137,8 +140,8 @@ def prompts(rate: float = 20.0, count: int = 60_000, seed: int = 33, *, cache_kn
 
     def works() -> Floats:
         factors, normal = _stragglers(rng, count, 0.02)
-        spread: Floats = np.exp(0.35 * normal)
-        return (0.25 + effective / 9000) * spread * factors
+        seconds: Floats = (0.25 + effective / 9000) * np.exp(0.35 * normal) * factors
+        return seconds
 
     known = effective if cache_known else tokens
     return Prompts(at, works(), works(), size=known, cost=known, tokens=tokens, effective=effective)

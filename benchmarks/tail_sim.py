@@ -160,18 +160,10 @@ def checks(quick: bool) -> None:
             rows.append([
                 f"{budget:.0%}", f"{seed}", f"{before:.2f}", f"{after:.2f}", f"{p99:.2f}", f"{most:.3f}",
                 f"{quiet:.2f}", f"{measures.sticky(budget, seed):.3f}", f"{measures.failures(budget, seed):.3f}",
+                f"{measures.thaw(budget, seed):.2f}",
             ])  # fmt: skip
-    head = [
-        "B",
-        "seed",
-        "worst 60 s",
-        "after doubling",
-        "p99 to tuned",
-        "most so far",
-        "at .05/s",
-        "sticky",
-        "p95, 503s",
-    ]
+    head = ["B", "seed", "worst 60 s", "after doubling", "p99 to tuned", "most so far", "at .05/s", "sticky"]
+    head += ["p95, 503s", "after freezes"]
     show("Shares of copies in percent; see the functions of _measures.py", head, rows)
 
 

@@ -23,6 +23,16 @@ VALUES = ("types", "errors", "checks", "target", "config", "request")
 PURE = (
     *("providers.sse", "providers.decoder", "providers.refusal", "providers.reported", "providers.openai"),
     *("providers.anthropic", "observe.timing", "observe.sketch", "observe.events", "observe.stats"),
+    *(
+        "providers.rates",
+        "providers.repeat",
+        "prompt.tokens",
+        "tail.breaker",
+        "tail.budget",
+        "tail.hedge",
+        "tail.latency",
+    ),
+    *("tail.limit", "tail.line", "tail.pace", "tail.pause", "tail.refill", "tail.ceiling"),
     *("engine.answer", "engine.watchdog", "engine.stream", "engine.stack"),
 )
 """No input or output, no event loop."""
@@ -157,7 +167,9 @@ def test_the_vocabulary_stands_alone(name: str) -> None:
     """The vocabulary imports only itself at run time; for type checkers also the records and events it mentions."""
     for one in imports(name):
         home = own(one.module)
-        assert home in {None, *VALUES} or (one.typing and home in {"observe.timing", "observe.events", "tail.line"}), one
+        assert home in {None, *VALUES} or (one.typing and home in {"observe.timing", "observe.events", "tail.line"}), (
+            one
+        )
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -103,9 +103,10 @@ class Limits:
 class Route:
     """Where else a call may go.
 
-    `fallback` targets are tried in this order when one before them has no capacity, is broken or out of reach, or shows
-    no first token. `recover` says what happens when an answer breaks off after it began: None is an error with the partial text,
-    "resume" asks the provider for the rest where that can be asked for, "restart" asks again and shows what is new.
+    `fallback` targets are tried in this order when one before them has no capacity, is broken or out of reach, or
+    shows no first token. `recover` says what happens when an answer breaks off after it began: None is an error with
+    the partial text, "resume" asks the provider for the rest where that can be asked for, "restart" asks again and
+    shows what is new.
     """
 
     fallback: tuple[Target | str, ...] = ()

@@ -78,7 +78,9 @@ async def test_a_copy_follows_its_own_policy(client: Any) -> None:
     heard: list[Event] = []
     with ProviderServer(world=World(base=0.3)) as server:
         original = client(server)
-        copy = original.with_(policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=0.1), observers=(heard.append,)))
+        copy = original.with_(
+            policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=0.1), observers=(heard.append,))
+        )
         with pytest.raises(fc.FirstTokenTimeout):
             await copy.chat("Hi")
         assert (await original.chat("Hi")).text
@@ -320,7 +322,9 @@ async def test_warming_a_silent_server_ends() -> None:
     """A server that accepts and says nothing is given up within the stated patience."""
 
     async def main() -> None:
-        client = fc.AsyncClient("openai:m", wire=Silent(), policy=fc.Policy(retry=None, timeouts=fc.Timeouts(connect=1)))
+        client = fc.AsyncClient(
+            "openai:m", wire=Silent(), policy=fc.Policy(retry=None, timeouts=fc.Timeouts(connect=1))
+        )
         start = trio.current_time()
         warmed = await client.warm()
         assert (warmed.ready, warmed.error) == (False, "DeadlineExceeded")
@@ -546,7 +550,9 @@ def test_timings_are_exact_in_virtual_time() -> None:
 
     async def main() -> fc.Reply:
         fake = FakeProvider("word" * 5, world=World(base=60, gap=2), rtt=0.5)
-        client = fc.AsyncClient("openai:m", wire=fake, policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=90)))
+        client = fc.AsyncClient(
+            "openai:m", wire=fake, policy=fc.Policy(retry=None, timeouts=fc.Timeouts(first_token=90))
+        )
         async with client, client.stream("Hi") as stream:
             async for _ in stream.text:
                 await trio.sleep(10)

@@ -41,6 +41,12 @@ def test_everybody_is_slow(world: str, most: float, budget: float) -> None:
     assert got["extra"] <= 100 * budget
 
 
+@pytest.mark.parametrize("budget", [0.02, 0.05])
+def test_after_a_freeze(budget: float) -> None:
+    """In the minute after everybody stood still for 20 s, hedging is back: at least half of the budget is used."""
+    assert fmean(measures.thaw(budget, seed) for seed in SEEDS) >= 50 * budget
+
+
 @pytest.mark.parametrize("load, most", [(0.8, 0.70), (0.95, 1.02)], ids=["80 % load", "95 % load"])
 def test_servers_that_finish_what_nobody_wants(load: float, most: float) -> None:
     """Where a loser goes on to its end, 2 % of copies help a busy fleet, and do a full one no harm."""

@@ -11,14 +11,14 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
 from fastclient.cli.screen import Screen
 from fastclient.cli.workload import Job, workload
 from fastclient.client import AsyncClient
-from fastclient.config import Policy
+from fastclient.config import Hedge, Policy
 from fastclient.errors import FastClientError
 from fastclient.observe.timing import percentile
 from fastclient.testing import ProviderServer, World
@@ -45,7 +45,9 @@ class Setting:
 SETTINGS = (
     Setting(name="a client per call", shared=False),
     Setting(name="one client"),
-    Setting(name="one client, warmed", warm=True, policy=Policy.recommended()),
+    Setting(name="one client, warmed", warm=True),
+    Setting(name="... hedged at 2 %", warm=True, policy=Policy.recommended()),
+    Setting(name="... hedged at 5 %", warm=True, policy=replace(Policy.recommended(), hedge=Hedge(budget=0.05))),
 )
 
 
@@ -58,6 +60,12 @@ class Result:
     errors: int = 0
     tokens_sent: int = 0
 
+    @property
+    def extra(self) -> str:
+        """Attempts beyond the first of each call, as a share of the calls."""
+        calls = len(self.replies)
+        return f"{sum(len(reply.attempts) - 1 for reply in self.replies) / calls:.1%}" if calls else "-"
+
     def shares(self, value: Callable[[Reply], float | None], *shares: float) -> str:
         """Percentiles over the replies, in milliseconds."""
         known = sorted(number for reply in self.replies if (number := value(reply)) is not None)
@@ -69,7 +77,7 @@ def demo(options: argparse.Namespace) -> int:
     screen = Screen()
     real = options.model is not None
     jobs = workload(
-        options.calls or (40 if options.quick else 12 if real else 200), options.seed, longest=500 if real else 6000
+        options.calls or (40 if options.quick else 12 if real else 800), options.seed, longest=500 if real else 6000
     )
     if real:
         AsyncClient(options.model, base_url=options.base_url)  # a missing key or a wrong URL shows before any question
@@ -144,13 +152,14 @@ async def _client(setting: Setting, connect: Connect) -> AsyncIterator[AsyncClie
 
 
 def _show(results: Sequence[Result], jobs: Sequence[Job], screen: Screen, *, real: bool) -> None:
-    columns = ("setting", "TTFT p50/p95/p99", "total p50/p99", "tokens sent", "calls saved", "errors")
+    columns = ("setting", "TTFT p50/p95/p99", "total p50/p99", "tokens sent", "extra calls", "calls saved", "errors")
     rows = [
         (
             result.setting.name,
             result.shares(lambda reply: reply.timings.ttft, 0.5, 0.95, 0.99),
             result.shares(lambda reply: reply.timings.total, 0.5, 0.99),
             f"{result.tokens_sent:,}",
+            result.extra,
             str(sum(reply.cache.state not in ("bypass", "miss") for reply in result.replies)),
             str(result.errors),
         )

@@ -13,6 +13,7 @@ from fastclient.observe.sketch import Sketch
 
 __all__ = ["Stats", "StatsRecorder"]
 
+_COUNTS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges"}
 _recorders: WeakSet[StatsRecorder] = WeakSet()
 
 
@@ -39,12 +40,21 @@ class Stats:
     cache_read_tokens: int
     wasted_tokens: int
     attempts: int
+    retries: int
+    fallbacks: int
+    hedges: int
+    hedges_won: int
     ttft_p50: float | None
     ttft_p95: float | None
     ttft_p99: float | None
     total_p50: float | None
     total_p95: float | None
     total_p99: float | None
+
+    @property
+    def hedge_effectiveness(self) -> float | None:
+        """The share of copies that answered first; None before there was one."""
+        return self.hedges_won / self.hedges if self.hedges else None
 
 
 class StatsRecorder:
@@ -68,6 +78,10 @@ class StatsRecorder:
             counts["cancelled"] += cancelled
             counts["errors"] += call.error is not None and not cancelled
             counts["attempts"] += len(call.attempts)
+            for attempt in call.attempts:
+                counts["hedges_won"] += attempt.role == "hedge" and attempt.outcome == "won"
+                if attempt.role != "primary":
+                    counts[_COUNTS[attempt.role]] += 1
             counts["wasted_tokens"] += call.usage.wasted_tokens
             for name in ("input_tokens", "output_tokens", "cache_read_tokens"):
                 counts[name] += getattr(call.usage, name) or 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from math import isfinite
 from typing import Any, Protocol, cast
@@ -75,6 +76,7 @@ class Dialect(Protocol):
         ...
 
 
+@cache
 def find(provider: str) -> Dialect:
     """The dialect of a provider, imported on first use."""
     if provider not in _MODULES:

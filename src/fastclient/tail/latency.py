@@ -65,8 +65,8 @@ class Latency:
     """
 
     __slots__ = (
-        *("_censored", "_ends", "_first", "_now", "_survival", "_tokens", "_unit", "_until_refit", "_weight"),
-        *("drift", "fits", "own", "samples", "sizes"),
+        *("_censored", "_ends", "_first", "_now", "_survival", "_tokens", "_unit", "_until_refit"),
+        *("drift", "far", "fits", "own", "samples", "sizes"),
     )
 
     def __init__(self, like: Latency | None = None) -> None:
@@ -74,6 +74,7 @@ class Latency:
         self.samples = 0.0  # effective number, in whole samples
         self.own = 0  # how many were really seen here
         self._first: list[tuple[float, float, float, bool]] = []  # held until the usual time is known
+        self.far = _EDGES[-1]  # the multiple that one in a thousand exceeds
         self.fits = 0  # counts refits, for those who derive something from the shape
         self.drift = Drift()
         self._ends = [0.0] * _BINS  # weight of attempts that got their first content in this bin
@@ -166,6 +167,7 @@ class Latency:
             survival.append(alive)
         self._survival = survival
         self.fits += 1
+        self.far = self.quantile(0.999)
 
     def survival(self, scaled: float) -> float:
         """The share of attempts that take longer than this multiple of the usual time."""

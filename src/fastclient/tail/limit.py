@@ -30,12 +30,12 @@ class Gate:
     the request that an answer belongs to; without one the careful reading is taken.
     """
 
-    __slots__ = ("_ceiling", "_hold", "_line", "_pace", "_pacers", "_pause", "under_way")
+    __slots__ = ("_ceiling", "_line", "_pace", "_pacers", "_pause", "hold", "under_way")
 
     def __init__(self, *, concurrency: int | None = None, pace: bool = True) -> None:
         self.under_way = 0  # requests granted and not over
         self._ceiling = Ceiling(concurrency)
-        self._hold = 0.0  # how long a request is usually under way
+        self.hold = 0.0  # how long a request is usually under way
         self._line = Line()
         self._pace = pace
         # Both are kept from the start, so that requests are counted which were sent before the first header.
@@ -74,8 +74,8 @@ class Gate:
     ) -> Place:
         """Ask for a place; it is `granted` at once if nothing stands in the way.
 
-        `deadline` is a moment, `patience` the longest wait and `fresh` the usual time from sending to the answer, both
-        in seconds. Raises RateLimited if a pause leaves no time, QueueTimeout if the line does.
+        `deadline` is a moment, `patience` the longest wait and `fresh` the usual time from sending to the whole answer,
+        both in seconds. Raises RateLimited if a pause leaves no time, QueueTimeout if the line does.
         """
         place = Place(priority, tokens, min(deadline - fresh, now + patience))
         if not self._line.count and self._admits(now, place.tokens):
@@ -166,9 +166,8 @@ class Gate:
         if place is not None:
             place.refused = True
         used_up = any(not pacer.admits(now, 1) for pacer in self._pacers.values())
-        if (
-            self._pause.refused(now, retry_after, place) and not used_up
-        ):  # an empty quota says nothing about concurrency
+        began = self._pause.refused(now, retry_after, place)
+        if began and not used_up:  # an empty quota is reason enough: nothing is learned about open requests
             self._ceiling.cut(self.under_way)
         return self._turn_away(now)
 
@@ -195,7 +194,7 @@ class Gate:
     def _end(self, place: Place, now: float, tokens: int | None) -> None:
         place.over = True
         self.under_way -= 1
-        self._hold += (now - place.since - self._hold) / (16 if self._hold else 1)
+        self.hold += (now - place.since - self.hold) / (16 if self.hold else 1)
         for kind in place.marks:
             cost = place.tokens if kind == "tokens" else 1
             used = cost if tokens is None or kind != "tokens" else tokens
@@ -230,7 +229,7 @@ class Gate:
         ahead, tokens = self._line.ahead(place.rank)
         needs = {"tokens": tokens + place.tokens}
         quotas = [pacer.wait(now + pause, needs.get(kind, ahead + 1)) for kind, pacer in self._pacers.items()]
-        freed = self.under_way * min(1.0, pause / self._hold) if self._hold else 0.0
+        freed = self.under_way * min(1.0, pause / self.hold) if self.hold else 0.0
         behind = ahead + 1 - (self.limit - self.under_way) - freed  # minus infinity without a limit
-        held = max(0.0, behind) * self._hold / self.limit
+        held = max(0.0, behind) * self.hold / self.limit
         return pause + max([held, *quotas])

@@ -15,7 +15,7 @@ _LONGEST_WISH = 365 * 86400.0  # anything above is not a wish but a bug
 
 
 class Pause:
-    """`on` from a refusal until the `probe`, a request sent afterwards, got a good answer; time alone does not end it."""
+    """`on` from a refusal until the `probe`, a request sent afterwards, gets a good answer; time alone ends nothing."""
 
     __slots__ = ("_began", "_streak", "on", "probe", "until")
 

@@ -34,8 +34,7 @@ def limited(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
                 if place is None:
                     raise QueueTimeout("no room for a copy", phase="queue")
             else:
-                fresh = upstream.latency(call.request).expected(call.tokens) or 0.0
-                place = await _admitted(gate, call, timeouts.queue, fresh)
+                place = await _admitted(gate, call, timeouts.queue)
             try:
                 stream = await handler(replace(call, place=place))
             except BaseException:
@@ -50,7 +49,7 @@ def limited(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
     return layer
 
 
-async def _admitted(gate: Gate, call: Call, queue: float, fresh: float) -> Place:
+async def _admitted(gate: Gate, call: Call, queue: float) -> Place:
     """A granted place. Raises at once when the wait is known to be too long, and at the latest when it was."""
     clock = call.record.clock
     entered = clock()
@@ -61,7 +60,7 @@ async def _admitted(gate: Gate, call: Call, queue: float, fresh: float) -> Place
         tokens=call.tokens,
         deadline=call.deadline,
         patience=patience,
-        fresh=fresh,
+        fresh=gate.hold,
     )
     if place.granted:
         return place
@@ -78,7 +77,7 @@ async def _admitted(gate: Gate, call: Call, queue: float, fresh: float) -> Place
 
 
 async def _turn(gate: Gate, place: Place, call: Call, entered: float) -> None:
-    """Wait in line until the place is granted. Only the first in line watches the clock; it is woken when it gets there."""
+    """Wait in line until the place is granted. Only the first in line watches the clock."""
     clock = call.record.clock
     while not place.settled:
         now = clock()

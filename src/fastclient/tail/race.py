@@ -1,7 +1,7 @@
-"""A race between a request and, if it is late, one copy of it. The first with content in hand wins; the other is closed.
+"""A race between a request and, if it is late, one copy of it.
 
-The race is one coroutine with one task group, which ends before the winner is handed out: nothing stays open between two
-chunks. Where no copy can come, the handler is called as it is.
+The first with content in hand wins, the other is closed. The race is over before the winner is handed out: nothing of it stays open between two chunks. Where no copy can come,
+the handler is called as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import inf
 import anyio
 
 from fastclient.config import Hedge
+from fastclient.engine.detached import Apart, GivenUp, alarm
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
 from fastclient.errors import FastClientError, Overloaded, RateLimited
@@ -24,6 +25,8 @@ from fastclient.target import Target
 from fastclient.types import Call, Role
 
 __all__ = ["hedged"]
+
+_CLOSE = 1.0  # seconds a loser may take to close
 
 
 def hedged(hedge: Hedge, targets: Sequence[Target], upstreams: Upstreams) -> Layer:
@@ -91,7 +94,11 @@ def _tell_failure(policy: Hedging, ticket: Ticket, error: BaseException) -> None
 
 
 class Race:
-    """One request, one copy at most."""
+    """One request, one copy at most.
+
+    The request runs in the caller's own task, because hardly any is ever copied: an alarm costs it a few microseconds,
+    a task group a hundred. The copy gets a task of its own, which is over before the winner is handed out.
+    """
 
     def __init__(
         self, handler: Handler, call: Call, policy: Hedging, ticket: Ticket, choice: Callable[[], Upstream | None]
@@ -102,89 +109,103 @@ class Race:
         self._ticket = ticket
         self._choice = choice
         self._first = len(call.record.attempts)  # this race's attempts begin here
-        self._running = 0
-        self._winner: Stream | None = None
+        self._own = anyio.CancelScope()
+        self._copy: Apart[Stream] | None = None
+        self._copied: Stream | None = None  # the copy's answer, if that came first
         self._winning: Role | None = None
-        self._error: BaseException | None = None
-        self._final = False  # the request itself was refused: no copy will do better
-        self._changed = anyio.Event()
+        self._over = False
+        self._call_off = alarm(ticket.wake, self._ring)
 
     async def run(self) -> Stream:
-        """The winner, with its first content; or the error of the last to fail."""
+        """The winner, with its first content; or the request's own error if neither gets there."""
         try:
-            async with anyio.create_task_group() as lanes:
-                self._enter(lanes.start_soon, self._call)
-                await self._settled(lanes.start_soon)
-                lanes.cancel_scope.cancel()
+            return await self._first_content()
         except BaseException:
-            if self._winner is not None:  # found, but nobody is there to take it
-                with anyio.CancelScope(shield=True):
-                    await self._winner.aclose()
+            if self._copied is not None:  # it won, and nobody is there to take it
+                await _close(self._copied)
             raise
         finally:
+            self._over = True
+            self._call_off()
+            await self._stop_copy()
             self._account()
-        if self._winner is None:
-            raise self._error or RuntimeError("a race ended without a result")
-        return self._winner
 
-    def _enter(self, start: Callable[..., object], call: Call) -> None:
-        self._running += 1
-        start(self._lane, call)
-
-    async def _lane(self, call: Call) -> None:
-        """One attempt. Errors are kept, not raised: the other lane may still answer."""
+    async def _first_content(self) -> Stream:
+        own, failure = None, None
         try:
-            if not self._decided():  # it may have come between the decision and now
-                stream = await self._handler(call)
-                if not self._decided():
-                    self._winner, self._winning = stream, call.role
-                else:
-                    with anyio.CancelScope(shield=True):
-                        await stream.aclose()
+            with self._own:
+                own = await self._handler(self._call)
         except Exception as error:
-            self._failed(call, error)
-        finally:
-            self._running -= 1
-            self._changed.set()
+            failure = error
+        if own is not None and not self._decided():
+            self._winning = self._call.role
+            return own
+        if own is not None:  # the copy was first, by a hair
+            await _close(own)
+        if failure is not None and (self._copy is None or self._settles(failure)):
+            raise failure
+        try:
+            return await self._copy.result()  # type: ignore[union-attr]  # it won, or is all that is left
+        except Exception:
+            if failure is None:
+                raise
+            raise failure from None  # the copy's own failure stands in the attempts
 
-    def _decided(self) -> bool:
-        return self._winner is not None
+    def _settles(self, error: Exception) -> bool:
+        """Whether a failure of the request itself means that no copy will do better."""
+        self._hear(error)
+        return not (isinstance(error, FastClientError) and error.retryable)
 
-    def _failed(self, call: Call, error: Exception) -> None:
-        """The error to raise if nobody wins. A copy's says less than the request's own."""
+    def _hear(self, error: Exception) -> None:
         if isinstance(error, (RateLimited, Overloaded)):
             self._policy.overloaded()
-        if self._error is None or call.role != "hedge":
-            self._error = error
-        if call.role != "hedge" and not (isinstance(error, FastClientError) and error.retryable):
-            self._final = True
 
-    async def _settled(self, start: Callable[..., object]) -> None:
-        """Wait until there is a winner or nobody left to wait for; send the copy when it is time."""
-        ticket, clock = self._ticket, self._call.record.clock
-        while not self._decided() and self._running and not self._final:
-            with anyio.CancelScope(deadline=ticket.wake):
-                await self._changed.wait()
-            if self._changed.is_set():
-                self._changed = anyio.Event()
-            elif clock() >= ticket.wake:
-                self._maybe_copy(start)
-
-    def _maybe_copy(self, start: Callable[..., object]) -> None:
+    async def _ring(self) -> None:
+        """The alarm: send a copy, or look again later."""
+        if self._over or self._decided():
+            return
         call, ticket = self._call, self._ticket
         upstream = self._choice()
         cost = _price(call, upstream)
         sent = self._policy.send_copy(ticket, call.record.clock(), cost=cost, usable=upstream is not None)
         if sent and upstream is not None:
             ticket.paid = cost
-            self._enter(start, replace(call, target=upstream.target, role="hedge"))
+            copy = replace(call, target=upstream.target, role="hedge")
+            self._copy = Apart(lambda: self._run_copy(copy))
+            self._copy.begin()
+        elif ticket.wake < inf:
+            self._call_off = alarm(ticket.wake, self._ring)
+
+    async def _run_copy(self, call: Call) -> Stream:
+        """The copy's answer, if it comes first; then the request is given up."""
+        if not self._decided():  # an answer may have come between the decision and now
+            try:
+                stream = await self._handler(call)
+            except Exception as error:
+                self._hear(error)
+                raise
+            if not self._decided():
+                self._winning, self._copied = "hedge", stream
+                self._own.cancel()
+                return stream
+            await _close(stream)
+        raise GivenUp("the request itself came first")
+
+    def _decided(self) -> bool:
+        return self._winning is not None
+
+    async def _stop_copy(self) -> None:
+        """End a copy that lost, or that nobody waits for any more."""
+        if self._copy is not None and self._winning != "hedge":
+            with anyio.move_on_after(_CLOSE, shield=True):
+                await self._copy.cancel()
 
     def _account(self) -> None:
         """Tell the policy how it went, and the record who lost."""
         policy, ticket, call = self._policy, self._ticket, self._call
         attempts = call.record.attempts[self._first :]
         copy = next((attempt for attempt in attempts if attempt.role == "hedge"), None)
-        if self._winner is None:
+        if self._winning is None:
             policy.dropped(ticket)
         else:
             policy.first_content(ticket, call.record.clock())
@@ -193,8 +214,13 @@ class Race:
                     attempt.outcome = "lost"
         if ticket.paid and (copy is None or _unsent(copy)):
             policy.budget.refund(ticket.paid)
-        elif copy is not None and self._winner is not None:
+        elif copy is not None and self._winning is not None:
             policy.judged(ticket, won=self._winning == "hedge")
+
+
+async def _close(stream: Stream) -> None:
+    with anyio.move_on_after(_CLOSE, shield=True):
+        await stream.aclose()
 
 
 def _unsent(copy: AttemptRecord) -> bool:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
-
-from anyio.lowlevel import current_token
+from weakref import WeakKeyDictionary, ref
 
 from fastclient.config import Limits, Timeouts
+from fastclient.engine.clock import running_loop
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
 from fastclient.errors import (
@@ -99,7 +98,7 @@ class Upstream:
         """Seconds to the first content beyond which an attempt is taken for lost, `limit` at most."""
         if latency.samples < _ENOUGH:
             return limit
-        return min(limit, max(_LEAST_LIMIT, 4 * latency.quantile(0.999) * latency.size(tokens)))
+        return min(limit, max(_LEAST_LIMIT, 4 * latency.far * latency.size(tokens)))
 
 
 class Upstreams:
@@ -107,11 +106,15 @@ class Upstreams:
 
     def __init__(self, limits: Limits | None) -> None:
         self._limits = limits
+        self._last: tuple[ref[Any], Upstream] | None = None  # most clients have one target
         self._loops: WeakKeyDictionary[Any, dict[Target, Upstream]] = WeakKeyDictionary()
 
     def of(self, target: Target) -> Upstream:
         """What is known of this target."""
-        loop: Any = current_token().native_token
+        loop = running_loop()
+        last = self._last
+        if last is not None and last[0]() is loop and last[1].target is target:
+            return last[1]
         known = self._loops.get(loop)
         if known is None:
             known = self._loops[loop] = {}
@@ -120,8 +123,8 @@ class Upstreams:
             limits = self._limits
             gate = Gate(concurrency=limits.concurrency if limits else None, pace=limits is None or limits.pace)
             upstream = known[target] = Upstream(target, gate, lambda: _relative(target, known))
+        self._last = (ref(loop), upstream)
         return upstream
-
 
     def close(self) -> None:
         """The client is closed: nobody waits any longer."""
