@@ -16,7 +16,7 @@ import orjson
 
 import fastclient as fc
 
-__all__ = ["Caller", "Setting", "settings"]
+__all__ = ["BUDGETS", "Caller", "Setting", "settings"]
 
 
 class Caller(Protocol):
@@ -36,19 +36,20 @@ class Setting:
     needs: str = "fastclient"
 
 
+BUDGETS = {"2 %": 0.02, "5 %": 0.05, "10 %": 0.10, "5 %, trio": 0.05, "5 %, threads": 0.05}
+"""The settings of this package, and what their copies may cost."""
+
+
 def settings(rate: float) -> dict[str, Setting]:
-    """By name, the one without copies first; `rate` is how many calls per second one rival is told to expect."""
+    """By name; `rate` is how many calls per second one rival is told to expect."""
+    rival = partial(HedgePython, budget_percent=5.0, estimated_rps=rate)
     return {
         "no copies": Setting(Looped),
-        "2 %": Setting(partial(Looped, budget=0.02)),
-        "5 %": Setting(partial(Looped, budget=0.05)),
-        "10 %": Setting(partial(Looped, budget=0.10)),
+        **{name: Setting(partial(Looped, budget=budget)) for name, budget in BUDGETS.items()},
         "5 %, trio": Setting(partial(Looped, budget=0.05), "trio"),
         "5 %, threads": Setting(partial(Blocking, budget=0.05), "threads"),
         "hedge-python, defaults": Setting(HedgePython, needs="hedge"),
-        "hedge-python, 5 %, true rate": Setting(
-            partial(HedgePython, budget_percent=5.0, estimated_rps=rate), needs="hedge"
-        ),
+        "hedge-python, 5 %, true rate": Setting(rival, needs="hedge"),
     }
 
 

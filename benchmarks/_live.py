@@ -27,7 +27,7 @@ __all__ = ["Seen", "arrivals", "closings", "losers", "side_by_side"]
 
 _SEED = 7
 _PROMPT = f"{'All work and no play makes Jack a dull boy. ' * 9}Call %06d."  # about 100 tokens, each time
-_ANSWER = Answer("word" * 16)
+_ANSWER = Answer("Yes.")  # what comes after the first token costs time and tells nothing
 _everybody: Barrier | None = None  # at which the processes wait for each other
 
 
@@ -58,9 +58,9 @@ class Seen:
         return 100 * self.vain / (self.counters.input_tokens + self.counters.output_tokens - self.vain)
 
 
-def side_by_side(world: World, calls: int, rate: float) -> dict[str, Seen]:
-    """All settings at the same time; those that are not installed are left out."""
-    names = [name for name, setting in settings(rate).items() if find_spec(setting.needs)]
+def side_by_side(group: Sequence[str], world: World, calls: int, rate: float) -> dict[str, Seen]:
+    """Some settings at the same time; those that are not installed are left out."""
+    names = [name for name in group if find_spec(settings(rate)[name].needs)]
     context = get_context("spawn")
     with ProcessPoolExecutor(len(names), context, _meet, (context.Barrier(len(names)),)) as pool:
         runs = {name: pool.submit(_run, name, world, calls, rate) for name in names}

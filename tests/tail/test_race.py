@@ -68,16 +68,16 @@ class Rig:
             self.finished.append(event)
 
     async def warm(self, calls: int) -> None:
-        """So many usual calls, four at a time."""
-        client = self.door.client
+        """So many usual calls, four at a time; none is copied, so what they pay in is there for the scenario."""
+        chat = partial(self.door.client.chat, hedge=False)
         if self.home == "threads":
             with ThreadPoolExecutor(4) as threads:
-                await to_thread.run_sync(lambda: list(threads.map(client.chat, [PROMPT] * calls)))
+                await to_thread.run_sync(lambda: list(threads.map(chat, [PROMPT] * calls)))
             return
 
         async def some() -> None:
             for _ in range(calls // 4):
-                await client.chat(PROMPT)
+                await chat(PROMPT)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(4):

@@ -25,10 +25,10 @@ _SPREAD = 0.004  # early is when this much more than the budget's share of reque
 _DEEP = 0.68  # deep is when this many budgets' shares are
 _ALARM, _CALM = 0.20, 0.10  # share of late requests that stops hedging, and that allows it again
 _STORM = 0.3  # calm below which nobody gets a copy: times have grown to 2.7 times the usual
-_CROWDED = 10.0  # togetherness above which requests mostly wait for each other
+_CROWDED = 15.0  # togetherness above which requests mostly wait for each other
 _WORTH = 0.3  # wins, as a share of those predicted, below which copies are a waste
 _TRIALS = 8.0  # wins to be expected before that is judged
-_PROBE = 500  # requests per copy while copies are a waste
+_PROBE = 600  # requests per copy while copies are a waste
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +79,7 @@ class Hedging:
         calm = drift.calm
         if self._stops or (shared := drift.togetherness) <= _CROWDED:
             return calm
-        return calm * (_CROWDED / shared) ** 2
+        return calm * (_CROWDED / shared) ** 4
 
     def _retune(self) -> None:
         """New moments after a refit. A small budget gains by spreading its two moments wider."""

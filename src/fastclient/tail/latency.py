@@ -25,6 +25,7 @@ _KEPT = 60.0  # but time alone never thins what is known below this many
 _BORROWED = 40.0  # what another upstream's shape counts for at the start
 _REFIT = 32  # samples between two looks at the whole
 _FIRST_FIT = 20  # samples that make a usual time
+_LONGEST = 1e6  # seconds; anything above is no time that anybody waited
 _SETTLED = 50  # samples before the running means mean something
 _HUGE = 1e200
 
@@ -107,11 +108,11 @@ class Latency:
 
     def observe(self, tokens: float, seconds: float, now: float) -> None:
         """An attempt got its first content after this long."""
-        self._note(tokens, max(seconds, 1e-6), now, True)
+        self._note(tokens, min(max(1e-6, seconds), _LONGEST), now, True)  # in this order NaN is absorbed too
 
     def censor(self, tokens: float, seconds: float, now: float) -> None:
         """An attempt was given up after this long, without content and without failure."""
-        self._note(tokens, max(seconds, 1e-6), now, False)
+        self._note(tokens, min(max(1e-6, seconds), _LONGEST), now, False)
 
     def _note(self, tokens: float, seconds: float, now: float, answered: bool) -> None:
         self.own += 1
@@ -136,14 +137,15 @@ class Latency:
             fade = max(fade * exp(-_FADE_TIME * passed), min(fade, _KEPT / self.samples))
         self._now = now
         self._unit /= fade
-        self.samples = self.samples * fade + 1.0
+        weight = self.drift.calm ** 2  # what a freeze did to hundreds of requests says little about the next one
+        self.samples = self.samples * fade + weight
         place = 0 if scaled <= _FIRST else min(_BINS - 1, 1 + int(log(scaled / _FIRST) / _STEP))
-        (self._ends if answered else self._censored)[place] += self._unit
+        (self._ends if answered else self._censored)[place] += self._unit * weight
         if self._unit > _HUGE:
             self._rescale()
         if answered:
             self._tokens += (tokens - self._tokens) * max(0.001, 1 / self.own)
-            self.drift.add(scaled * self.sizes.at(self._tokens))
+            self.drift.add(scaled * self.sizes.at(self._tokens), now)
             self.sizes.learn(tokens, seconds)
         self._until_refit -= 1
         if self._until_refit <= 0:
@@ -203,19 +205,21 @@ class Drift:
     The size model alone would soon take a slow minute for the new usual.
     """
 
-    __slots__ = ("_fast", "_medium", "_seen", "_slow", "_spread", "_swing")
+    __slots__ = ("_fast", "_medium", "_now", "_seen", "_slow", "_spread", "_swing")
 
     def __init__(self) -> None:
         self._seen = 0
+        self._now = 0.0
         self._fast = self._medium = self._slow = 0.0  # over about 25, 400 and 4,000 samples
         self._swing = self._spread = 0.0  # how far the fast mean, and single samples, are from the medium one, squared
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, now: float) -> None:
         self._seen += 1
+        passed, self._now = min(60.0, max(0.0, now - self._now)), now
         value = log(max(seconds, 1e-9))
         first = 1 / self._seen
         self._fast += (value - self._fast) * max(1 / 25, first)
-        self._slow += (value - self._slow) * max(1 / 4000, first)
+        self._slow += (value - self._slow) * max(1 / 4000, first, passed / 1800)  # where calls are rare: half an hour
         off, swing = value - self._medium, self._fast - self._medium
         self._medium += off * max(1 / 400, first)
         if self._seen > _SETTLED:
