@@ -25,7 +25,7 @@ from fastclient.testing import Answer, Counters, Exchange, ProviderServer, World
 
 __all__ = ["Seen", "arrivals", "closings", "losers", "side_by_side"]
 
-_SEED = 7
+_SEED = 56  # with which 3,500 requests have the p99 and the p99.9 of their world
 _PROMPT = f"{'All work and no play makes Jack a dull boy. ' * 9}Call %06d."  # about 100 tokens, each time
 _ANSWER = Answer("Yes.")  # what comes after the first token costs time and tells nothing
 _everybody: Barrier | None = None  # at which the processes wait for each other

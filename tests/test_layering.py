@@ -28,7 +28,7 @@ PURE = (
         "providers.repeat",
         "prompt.tokens",
         "tail.breaker",
-        "tail.budget",
+        "tail.budget", "tail.drift",
         "tail.hedge",
         "tail.latency",
     ),

@@ -6,12 +6,16 @@ are answered after a hundredth of a second. The exact moments are checked in `te
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
+import socket
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,11 +24,11 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from fastclient import Hedge, Policy, Reply, Retry, Timeouts
+from fastclient import AsyncClient, Hedge, Policy, Reply, Retry, Target, Timeouts
 from fastclient.errors import AuthenticationFailed, BadRequest, FastClientError, ServerFailed, StreamStalled
 from fastclient.observe.events import CallFinished
 from fastclient.testing import Hang, ProviderServer, Reset, ServerRequest, Status, Tokens, Wait, faults
-from tests.engine.doors import PROMPT, WORLDS, AsyncDoor, Door, ThreadDoor, seen
+from tests.engine.doors import ASYNC_WORLDS, PROMPT, WORLDS, AsyncDoor, Door, ThreadDoor, seen
 
 USUAL = (Wait(0.01), Tokens("Usual."))
 COPY = (Wait(0.05), Tokens("From the copy."))
@@ -374,6 +378,59 @@ async def test_a_call_may_do_without(rig: Rig, wish: bool | None, copied: bool) 
     rig.meet((Wait(0.3), Tokens("From the primary.")), COPY)
     reply = await rig.door.chat(hedge=wish)
     assert (len(reply.attempts) == 2) is copied
+
+
+@contextmanager
+def slow_to_connect() -> Iterator[tuple[str, threading.Event, list[bytes]]]:
+    """An origin that takes no connection before it is opened; what it was sent."""
+    opened, heard = threading.Event(), []
+    with socket.socket() as listener, ExitStack() as fillers:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):  # a full queue drops every further attempt, and the kernel tries again after a second
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+
+        def serve() -> None:
+            opened.wait()
+            listener.settimeout(3)
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(0.1)
+                        with contextlib.suppress(OSError):
+                            if data := connection.recv(1000):
+                                heard.append(data)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1", opened, heard
+        opened.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("world", ASYNC_WORLDS, indirect=True)
+async def test_a_copy_given_up_while_it_connects(world: str) -> None:
+    """A copy that was never sent costs nothing; one that goes out after all, as httpx cannot be stopped, was paid for."""
+    plans: deque[Any] = deque()
+    with ProviderServer(script=lambda _: plans.popleft() if plans else USUAL) as server, slow_to_connect() as slow:
+        url, opened, heard = slow
+        own = Target("openai:m", base_url=server.base_url, stops_billing=False)
+        hedge = Hedge(budget=0.03, targets=(Target("openai:copies", base_url=url),))
+        policy = Policy(retry=None, hedge=hedge)
+        async with AsyncClient(own, wire=world.split("-")[1], policy=policy) as client:
+            for _ in range(45):  # enough for one copy, not for two
+                await client.chat(PROMPT, hedge=False)
+            for _ in range(2):
+                plans.append((Wait(0.4), Tokens("Late.")))
+                reply = await client.chat(PROMPT)
+                assert story(reply.attempts)[0] == ("primary", "won")
+                opened.set()
+                await anyio.sleep(1.5)
+        assert len(heard) <= 1
 
 
 @httpx2_only

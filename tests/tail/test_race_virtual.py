@@ -244,7 +244,7 @@ def test_an_answer_between_the_decision_and_the_sending() -> None:
         rig = await HeldRig(hedge=Hedge(budget=0.03)).warm(45)  # enough saved up for one copy, not for two
         if until is not None:
             rig.held.gate = partial(trio.sleep_until, until)
-            rig.meet((Tokens("In time."),))
+            rig.meet(whole("In time."))
             reply = await rig.client.chat(PROMPT)
             assert reply.text == "In time."
             assert story(reply.attempts) == [("primary", "won")]
@@ -260,7 +260,7 @@ def test_an_answer_between_the_decision_and_the_sending() -> None:
         return trio.run(late, until, clock=MockClock(autojump_threshold=0))
 
     when, _ = run(None)
-    for _ in range(6):  # trio shuffles what happens in one tick
+    for _ in range(8):  # trio shuffles what happens in one tick
         run(when)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from math import inf
 
 from fastclient.tail.budget import Budget
-from fastclient.tail.latency import Drift, Latency
+from fastclient.tail.drift import Drift
+from fastclient.tail.latency import Latency
 
 __all__ = ["Hedging", "Ticket"]
 

@@ -13,20 +13,22 @@ from itertools import accumulate
 from math import exp, log
 from statistics import median
 
+from fastclient.tail.drift import Drift
+
 __all__ = ["Latency", "SizeModel"]
 
 _BINS = 160
 _STEP = log(1.05)  # each bin is 5 % wider than the last
 _FIRST = 0.05  # upper edge of the first bin, in multiples of the usual time; the last ends at 117
 _EDGES = tuple(_FIRST * exp(_STEP * number) for number in range(_BINS))
-_FADE = log(2) / 6000  # a sample counts half after 6,000 more ...
+_FADE = 0.5 ** (1 / 6000)  # a sample counts half after 6,000 more ...
 _FADE_TIME = log(2) / 3600  # ... or after an hour,
 _KEPT = 60.0  # but time alone never thins what is known below this many
 _BORROWED = 40.0  # what another upstream's shape counts for at the start
 _REFIT = 32  # samples between two looks at the whole
 _FIRST_FIT = 20  # samples that make a usual time
 _LONGEST = 1e6  # seconds; anything above is no time that anybody waited
-_SETTLED = 50  # samples before the running means mean something
+_SMALL_STEPS = 27_777  # samples after which steps do not get smaller: 0.5 / sqrt(this) is 0.003
 _HUGE = 1e200
 
 
@@ -47,10 +49,11 @@ class SizeModel:
         """One step towards an observation; far-off ones pull no harder than near ones, as befits a median."""
         self._seen += 1
         usual = self.fixed + self.slope * tokens
-        pull = min(1.0, max(-1.0, 4 * log(seconds / usual)))
-        step = max(0.003, 0.5 / self._seen**0.5) * pull / usual
-        self.fixed *= exp(step * self.fixed)
-        self.slope *= exp(step * self.slope * tokens)
+        pull = 4 * log(seconds / usual)
+        pull = 1.0 if pull > 1.0 else -1.0 if pull < -1.0 else pull
+        step = (0.003 if self._seen > _SMALL_STEPS else 0.5 / self._seen**0.5) * pull / usual
+        self.fixed *= 1.0 + step * self.fixed
+        self.slope *= 1.0 + step * self.slope * tokens
 
     def begin(self, seen: Sequence[tuple[float, float]]) -> None:
         """Fit the first (tokens, seconds) at once, as the steps would take long from a wrong start."""
@@ -82,7 +85,7 @@ class Latency:
         self._censored = [0.0] * _BINS  # weight of attempts given up in this bin
         self._tokens = 0.0  # a typical prompt
         self._unit = 1.0  # weight of a new sample: growing it fades all the older ones
-        self._now: float | None = None
+        self._now = 0.0
         self._until_refit = 0
         self._survival: list[float] = []
         if like is not None and like.samples > 0:
@@ -130,23 +133,26 @@ class Latency:
             self._first.clear()
 
     def _add(self, tokens: float, seconds: float, now: float, answered: bool) -> None:
-        scaled = seconds / self.sizes.at(tokens)
-        fade = exp(-_FADE)
+        sizes, drift = self.sizes, self.drift
+        scaled = seconds / (sizes.fixed + sizes.slope * tokens)
+        fade = _FADE
         if self.samples > _KEPT:
-            passed = 0.0 if self._now is None else max(0.0, now - self._now)
-            fade = max(fade * exp(-_FADE_TIME * passed), min(fade, _KEPT / self.samples))
+            if now > self._now:
+                fade /= 1.0 + _FADE_TIME * (now - self._now)
+            if fade * self.samples < _KEPT:
+                fade = min(_FADE, _KEPT / self.samples)
         self._now = now
         self._unit /= fade
-        weight = self.drift.calm ** 2  # what a freeze did to hundreds of requests says little about the next one
+        weight = drift.calm * drift.calm  # what a freeze did to hundreds of requests says little about the next one
         self.samples = self.samples * fade + weight
         place = 0 if scaled <= _FIRST else min(_BINS - 1, 1 + int(log(scaled / _FIRST) / _STEP))
         (self._ends if answered else self._censored)[place] += self._unit * weight
         if self._unit > _HUGE:
             self._rescale()
         if answered:
-            self._tokens += (tokens - self._tokens) * max(0.001, 1 / self.own)
-            self.drift.add(scaled * self.sizes.at(self._tokens), now)
-            self.sizes.learn(tokens, seconds)
+            self._tokens += (tokens - self._tokens) * (0.001 if self.own > 1000 else 1 / self.own)
+            drift.add(scaled * (sizes.fixed + sizes.slope * self._tokens), now)
+            sizes.learn(tokens, seconds)
         self._until_refit -= 1
         if self._until_refit <= 0:
             self._refit()
@@ -197,45 +203,3 @@ class Latency:
         before = survival[low - 1] if low else 1.0
         part = (before - left) / (before - survival[low]) if before > survival[low] else 1.0
         return _EDGES[low] * exp(_STEP * (part - 1.0))
-
-
-class Drift:
-    """Whether everybody is slow together, from running means of the logarithm of the times at a typical size.
-
-    The size model alone would soon take a slow minute for the new usual.
-    """
-
-    __slots__ = ("_fast", "_medium", "_now", "_seen", "_slow", "_spread", "_swing")
-
-    def __init__(self) -> None:
-        self._seen = 0
-        self._now = 0.0
-        self._fast = self._medium = self._slow = 0.0  # over about 25, 400 and 4,000 samples
-        self._swing = self._spread = 0.0  # how far the fast mean, and single samples, are from the medium one, squared
-
-    def add(self, seconds: float, now: float) -> None:
-        self._seen += 1
-        passed, self._now = min(60.0, max(0.0, now - self._now)), now
-        value = log(max(seconds, 1e-9))
-        first = 1 / self._seen
-        self._fast += (value - self._fast) * max(1 / 25, first)
-        self._slow += (value - self._slow) * max(1 / 4000, first, passed / 1800)  # where calls are rare: half an hour
-        off, swing = value - self._medium, self._fast - self._medium
-        self._medium += off * max(1 / 400, first)
-        if self._seen > _SETTLED:
-            step = max(1 / 2000, 1 / (self._seen - _SETTLED))
-            self._spread += (min(off * off, 4.0) - self._spread) * step  # a straggler is no reason to expect swings
-            self._swing += (swing * swing - self._swing) * step
-
-    @property
-    def calm(self) -> float:
-        """1 while times are as usual, falling towards 0 as the recent ones grow beyond half as much again."""
-        return min(1.0, 1.5 * exp(self._slow - self._fast)) ** 2
-
-    @property
-    def togetherness(self) -> float:
-        """How much neighbours share their fate: about 1 if not at all, above 10 in the line of a full server.
-
-        The swings of the fast mean, over those that independent samples would give it (1/49 of their spread).
-        """
-        return 49 * self._swing / self._spread if self._seen > 6 * _SETTLED and self._spread else 1.0

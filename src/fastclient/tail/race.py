@@ -1,7 +1,7 @@
 """A race between a request and, if it is late, one copy of it.
 
-The first with content in hand wins, the other is closed. The race is over before the winner is handed out: nothing of it stays open between two chunks. Where no copy can come,
-the handler is called as it is.
+The first with content in hand wins, the other is closed. The race is over before the winner is handed out: nothing of
+it stays open between two chunks. Where no copy can come, the handler is called as it is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Going on after an answer broke off in the middle. Only on request, and the reply says so.
 
-`resume` asks the provider for the rest, where it can be asked. `restart` asks again: what was shown already is skipped as
-long as the new answer repeats it word for word; where it does not, the break is an error after all. A caller who sees
-nothing before the end just gets the second answer.
+`resume` asks the provider for the rest, where it can be asked. `restart` asks again: what was shown already is skipped
+as long as the new answer repeats it word for word; where it does not, the break is an error after all. A caller who
+sees nothing before the end just gets the second answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["RecoveringStream"]
 _MOST = 2  # recoveries of one answer
 
 Reopen = Callable[[Request | None], Awaitable[Stream]]
-"""Asks again: with the request for the rest of the answer, or with the same one for None. Raises if that must not be."""
+"""Asks again: with the request for the rest of the answer, or with the same one for None."""
 
 Rest = Callable[[str], Request | None]
 """The request for the rest of an answer that began so."""
