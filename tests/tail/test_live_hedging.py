@@ -25,7 +25,7 @@ from fastclient.testing import ProviderServer, World
 pytestmark = pytest.mark.slow
 
 WORLD = World(base=0.04, sigma=0.35, tail=((0.04, 10.0),), flush_headers=True)
-SEED = 3  # 21 of the 500 requests are stragglers
+SEED = 13  # 19 of the 500 requests are stragglers; without sockets the ratio below is 0.28, in a great crowd 0.36
 CALLS, RATE, BUDGET = 500, 50.0, 0.05
 
 
