@@ -52,10 +52,12 @@ class FastClientError(Exception):
     """Base of every error fastclient raises.
 
     `call_id`, `timings` and `attempts` tell what had happened by then; they are set once the call is over.
-    `retry_budget_exhausted` marks a failure that was not tried again because too many others were.
+    `retry_budget_exhausted` marks a failure that was not tried again because too many others were; `sent` says whether
+    the request, or a part of it, had gone out when this happened.
     """
 
     retryable: bool = False
+    sent: bool = True
     retry_budget_exhausted: bool = False
     call_id: str | None = None
     timings: Timings | None = None
@@ -155,10 +157,9 @@ class TransportError(FastClientError):
 
 
 class ConnectFailed(TransportError, ConnectionError):
-    """No connection, or it was lost before the answer began; `sent` says whether the request had gone out by then."""
+    """No connection, or it was lost before the answer began."""
 
     retryable = True
-    sent: bool = True
 
 
 class StreamCut(TransportError):
@@ -187,10 +188,13 @@ class ConnectTimeout(DeadlineExceeded):
     """TCP or TLS took longer than `Timeouts.connect`."""
 
     retryable = True
+    sent = False
 
 
 class QueueTimeout(DeadlineExceeded):
-    """No permit or connection became free within `Timeouts.queue`."""
+    """No permit or connection became free within `Timeouts.queue`, or none would in time."""
+
+    sent = False
 
 
 class FirstTokenTimeout(DeadlineExceeded):

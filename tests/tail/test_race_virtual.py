@@ -443,12 +443,6 @@ async def test_no_copy_while_there_is_no_capacity(rigs) -> None:
     assert await rig.copied()
 
 
-async def test_a_budget_of_nothing_is_refused() -> None:
-    """A share that buys no copy is a mistake, or a lever that should be left out."""
-    with pytest.raises(FastClientError, match="hedge.budget"):
-        Hedge(budget=-0.1)
-
-
 @pytest.mark.parametrize("budget", [0.02, 0.05])
 async def test_everybody_is_slow(rigs, budget: float) -> None:
     """Eight times slower for a minute, at 20 requests a second: hardly any copies, and no call fails for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from fastclient.errors import ConnectFailed, ConnectTimeout, Overloaded, RateLimited
+from fastclient.errors import FastClientError, Overloaded, RateLimited
 from fastclient.target import Target, is_loopback
 from fastclient.types import Request
 
@@ -41,11 +41,9 @@ def _harmless(tool: object) -> bool:
     return kind is None or (isinstance(kind, str) and kind.startswith(_HARMLESS_TOOLS))
 
 
-def left_no_trace(error: Exception) -> bool:
+def left_no_trace(error: FastClientError) -> bool:
     """Whether this failure means that the provider did not begin to work on the request."""
-    return isinstance(error, (ConnectTimeout, RateLimited, Overloaded)) or (
-        isinstance(error, ConnectFailed) and not error.sent
-    )
+    return not error.sent or isinstance(error, (RateLimited, Overloaded))
 
 
 def stops_billing(target: Target) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastclient.config import Route
+from fastclient.config import Retry, Route
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
 from fastclient.errors import (
@@ -39,29 +39,38 @@ _ELSEWHERE = (
 )
 
 
-def routed(route: Route, targets: Sequence[Target], upstreams: Upstreams, retry_share: float) -> Layer:
-    """The layer that finds a target that answers. `targets` are those of the route, ready for use."""
+def routed(route: Route, targets: Sequence[Target], upstreams: Upstreams, retry: Retry | None) -> Layer:
+    """The layer that finds a target that answers. `targets` are those of the route, ready for use.
+
+    Recoveries are paid for like retries, also where there are none.
+    """
+    share = (retry or Retry()).budget
 
     def layer(handler: Handler) -> Handler:
         async def routing(call: Call) -> Stream:
-            stream = await _somewhere(handler, call, targets, upstreams)
+            stream, sent = await _somewhere(handler, call, targets, upstreams)
             mode: Recovery | None = call.request.recover or route.recover
             if mode is None or not repeatable(call.request):
                 return stream
-            again = replace(call, role="retry")
-            budget = upstreams.of(call.target).retry_budget(retry_share)
+            budget = upstreams.of(sent.target).retry_budget(share)
+            if retry is None:
+                budget.deposit()
 
             async def reopen(request: Request | None) -> Stream:
                 if not budget.spend():
                     error = TransportError("no retry budget is left")
                     error.retry_budget_exhausted = True
                     raise error
-                if request is None:
-                    return await _somewhere(handler, again, targets, upstreams)
-                return await handler(replace(again, request=request))
+                if request is not None:
+                    return await handler(replace(sent, role="retry", request=request))
+                again, _ = await _somewhere(handler, replace(call, role="retry"), targets, upstreams)
+                return again
 
             def rest(text: str) -> Request | None:
-                return find(call.target.provider).continued(call.request, call.target, text)
+                winner = call.record.winner()
+                if winner is None or winner.target != sent.target.name:
+                    return None  # a copy elsewhere had won: another model cannot go on with its words
+                return find(sent.target.provider).continued(call.request, sent.target, text)
 
             return RecoveringStream(stream, call, mode, rest, reopen)
 
@@ -70,17 +79,21 @@ def routed(route: Route, targets: Sequence[Target], upstreams: Upstreams, retry_
     return layer
 
 
-async def _somewhere(handler: Handler, call: Call, targets: Sequence[Target], upstreams: Upstreams) -> Stream:
-    """The answer of the first target that gives one; the error of the last otherwise."""
+async def _somewhere(
+    handler: Handler, call: Call, targets: Sequence[Target], upstreams: Upstreams
+) -> tuple[Stream, Call]:
+    """The answer of the first target that gives one, and the call as sent there; the error of the last otherwise."""
     *others, last = [call.target, *(target for target in targets if target != call.target)]
     for target in others:
         if upstreams.of(target).breaker.admits(call.record.clock()):
+            sent = _sent_to(target, call, alternative=True)
             try:
-                return await handler(_sent_to(target, call, alternative=True))
+                return await handler(sent), sent
             except FastClientError as error:
                 if not _goes_on(error, call):
                     raise
-    return await handler(_sent_to(last, call, alternative=False))
+    sent = _sent_to(last, call, alternative=False)
+    return await handler(sent), sent
 
 
 def _sent_to(target: Target, call: Call, *, alternative: bool) -> Call:

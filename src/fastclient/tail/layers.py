@@ -22,7 +22,7 @@ def layers(policy: Policy, upstreams: Upstreams, ready: Callable[[Target], Targe
     chosen: list[Layer] = [deadline]
     if policy.route is not None:
         targets = [ready(as_target(target)) for target in policy.route.fallback]
-        chosen.append(routed(policy.route, targets, upstreams, policy.retry.budget if policy.retry else 0.0))
+        chosen.append(routed(policy.route, targets, upstreams, policy.retry))
     if policy.retry is not None:
         chosen.append(retried(policy.retry, upstreams))
     if policy.hedge is not None:

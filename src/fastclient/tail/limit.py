@@ -214,7 +214,9 @@ class Gate:
         if left <= time:
             return None
         text = f"a pause of another {left:.1f} s after a refusal, and the limit is {time:.1f} s: nothing was sent"
-        return RateLimited(text, retry_after=left)
+        error = RateLimited(text, retry_after=left)
+        error.sent = False
+        return error
 
     def _line_too_long(self, place: Place, now: float) -> FastClientError | None:
         wait, time = self._wait(place, now), place.latest - now

@@ -142,7 +142,7 @@ class Race:
             return own
         if own is not None:  # the copy was first, by a hair
             await _close(own)
-        if failure is not None and (self._copy is None or self._settles(failure)):
+        if failure is not None and self._settles(failure):
             raise failure
         try:
             return await self._copy.result()  # type: ignore[union-attr]  # it won, or is all that is left
@@ -152,9 +152,9 @@ class Race:
             raise failure from None  # the copy's own failure stands in the attempts
 
     def _settles(self, error: Exception) -> bool:
-        """Whether a failure of the request itself means that no copy will do better."""
+        """Whether a failure of the request itself is the end: there is no copy, or none will do better."""
         self._hear(error)
-        return not (isinstance(error, FastClientError) and error.retryable)
+        return self._copy is None or not (isinstance(error, FastClientError) and error.retryable)
 
     def _hear(self, error: Exception) -> None:
         if isinstance(error, (RateLimited, Overloaded)):
@@ -210,8 +210,8 @@ class Race:
         else:
             policy.first_content(ticket, call.record.clock())
             for attempt in attempts:
-                if attempt.role != self._winning and attempt.outcome == "cancelled":
-                    attempt.outcome = "lost"
+                if attempt.role != self._winning and attempt.outcome in ("cancelled", "won"):
+                    attempt.outcome = "lost"  # also if all of it had come
         if ticket.paid and (copy is None or _unsent(copy)):
             policy.budget.refund(ticket.paid)
         elif copy is not None and self._winning is not None:

@@ -35,9 +35,11 @@ class RecoveringStream(Stream):
         self._rest = rest
         self._reopen = reopen
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
         self._tokens = 0
         self._tools = False
         self._skip = ""  # text the new answer must repeat before anything of it is shown
+        self._rethink = ""  # reasoning it must repeat, where no text was shown
         self._void = False  # what was collected so far does not count any more
         self._spent = Usage()
         self._recovered = 0
@@ -49,7 +51,7 @@ class RecoveringStream(Stream):
             except (StreamCut, StreamStalled) as error:
                 await self._recover(self._completed(error))
                 continue
-            if not batch and self._skip:
+            if not batch and self._skip.strip():
                 raise self._differs()
             shown = [each for chunk in batch if (each := self._shown(chunk)) is not None]
             if shown or not batch:
@@ -72,7 +74,8 @@ class RecoveringStream(Stream):
         request = self._rest(kept) if self._mode == "resume" and kept else None
         if self._mode == "resume" and request is None:
             raise error
-        broken = self._record.winner()
+        attempts = reversed(self._record.attempts)
+        broken = next((each for each in attempts if each.outcome == "failed" and each.content_chunks), None)
         await self._inner.aclose()
         try:
             self._inner = await self._reopen(request)
@@ -86,7 +89,7 @@ class RecoveringStream(Stream):
                 broken.kept = True
                 self._spend(Usage(input_tokens=broken.input_tokens, output_tokens=broken.content_chunks))
         elif self._record.shown:
-            self._skip = text
+            self._skip, self._rethink = text, "" if text else "".join(self._thoughts)
         else:
             self._void, self._texts, self._tokens = True, [], 0
 
@@ -101,12 +104,14 @@ class RecoveringStream(Stream):
         """The chunk as the caller gets it; None while it only repeats what was shown."""
         if chunk.usage is not None and self._spent.input_tokens is not None:
             chunk = chunk._replace(usage=_sum(chunk.usage, self._spent))
-        if self._skip and chunk.is_content:
+        if chunk.is_content and (self._skip or self._rethink):
             chunk = self._cut(chunk)
             if not chunk.is_content:
                 return None
         if chunk.text:
             self._texts.append(chunk.text)
+        if chunk.reasoning:
+            self._thoughts.append(chunk.reasoning)
         self._tokens += chunk.is_content
         self._tools = self._tools or bool(chunk.tool_calls)
         if self._void:
@@ -115,17 +120,23 @@ class RecoveringStream(Stream):
         return chunk
 
     def _cut(self, chunk: Chunk) -> Chunk:
-        """The chunk without the part that repeats what was shown. White space at a seam need not be repeated."""
-        text, due = chunk.text, self._skip
-        if text.startswith(due):
-            self._skip = ""
-            return chunk._replace(text=text[len(due) :])
-        if due.startswith(text):
-            self._skip = due[len(text) :]
-            return chunk._replace(text="", reasoning="")
-        if due.isspace():
-            self._skip = ""
-            return chunk._replace(text=text.lstrip() if self._mode == "resume" else text)
+        """The chunk without the part that repeats what was shown. Before shown text, new thoughts come too late."""
+        if self._skip:
+            text, self._skip = self._after(self._skip, chunk.text)
+            return chunk._replace(text=text, reasoning="")
+        reasoning, self._rethink = self._after(self._rethink, chunk.reasoning)
+        if chunk.text:
+            self._rethink = ""  # it thought less this time
+        return chunk._replace(reasoning=reasoning)
+
+    def _after(self, due: str, piece: str) -> tuple[str, str]:
+        """What of this piece is new, and what is still to be repeated."""
+        if piece.startswith(due):
+            return piece[len(due) :], ""
+        if due.startswith(piece):
+            return "", due[len(piece) :]
+        if due.isspace() and self._mode == "resume":  # white space at the seam need not be repeated
+            return piece.lstrip(), ""
         raise self._differs()
 
     def _differs(self) -> StreamCut:

@@ -38,7 +38,8 @@ def retried(retry: Retry, upstreams: Upstreams, rng: Callable[[], float] = rando
     def layer(handler: Handler) -> Handler:
         async def retrying(call: Call) -> Stream:
             budget = upstreams.of(call.target).retry_budget(retry.budget)
-            budget.deposit()
+            if call.role != "retry":  # another layer's, for a call that has paid
+                budget.deposit()
             retrial = Retrial(retry, budget, call, rng)
             while True:
                 try:
@@ -83,6 +84,8 @@ class Retrial:
     def _sensible(self, error: FastClientError) -> bool:
         if not error.retryable or self._tried >= self._limit:
             return False
+        if isinstance(error, RateLimited) and not error.sent:
+            return False  # by our own gate, which knows that waiting is of no use to this call
         if self._call.alternative and isinstance(error, _ELSEWHERE):
             return False
         return repeatable(self._call.request) or left_no_trace(error)
