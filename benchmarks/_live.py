@@ -15,7 +15,7 @@ from itertools import accumulate
 from multiprocessing import get_context
 from random import Random
 from threading import Barrier
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 
 import anyio
 from anyio.to_thread import run_sync
@@ -43,6 +43,7 @@ class Seen:
     live: int  # exchanges that still ran 0.25 s after the last call
     vain: int  # tokens that losers read and wrote
     closings: list[float]
+    cpu: float  # of the caller's process, all calls together
     behind: list[float]  # how far behind their times the server's first tokens were
     first: list[float]  # the times that the requests met, in their order
     second: list[float]  # and that their copies met, or would have
@@ -102,12 +103,15 @@ class Run:
     late: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     live: int = 0
+    cpu: float = 0.0
 
     def play(self) -> None:
+        used = process_time()
         if self.setting.home == "threads":
             self._in_threads()
         else:
             anyio.run(self._on_a_loop, backend=self.setting.home)
+        self.cpu = process_time() - used
 
     async def _on_a_loop(self) -> None:
         caller = self.setting.open(self.server.base_url)
@@ -167,6 +171,7 @@ class Run:
             live=self.live,
             vain=sum(loser.request.input_tokens + loser.tokens_sent for _, loser in losers(exchanges)),
             closings=closings(exchanges),
+            cpu=self.cpu,
             behind=[
                 one.first_token - one.started - one.pace.first_token for one in exchanges if one.first_token is not None
             ],

@@ -317,7 +317,7 @@ async def test_fast_failures_are_no_fast_answers(rig: Rig) -> None:
     for _ in range(12):
         rig.meet(faults.status(500))
         with pytest.raises(ServerFailed):
-            await rig.door.chat()
+            await rig.door.chat(hedge=False)
         await rig.warm(8)
     await rescued(rig, faults.headers_then_silence(LATE))
 

@@ -40,6 +40,7 @@ class Marks:
     last_content: float | None = None
     ended: float | None = None
     rtt: float | None = None
+    unstoppable: bool = False  # the wire sends the request even if it is given up before that
     gaps: list[float] = field(default_factory=list)  # waiting before each content chunk but the first
     waiting: float = 0.0  # since the last content
 

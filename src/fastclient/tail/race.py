@@ -225,7 +225,8 @@ async def _close(stream: Stream) -> None:
 
 def _unsent(copy: AttemptRecord) -> bool:
     """Whether a copy was given up while its connection was still being opened."""
-    return copy.marks.connect_started is not None and copy.marks.send_started is None
+    marks = copy.marks
+    return marks.connect_started is not None and marks.send_started is None and not marks.unstoppable
 
 
 def _price(call: Call, upstream: Upstream | None) -> float:

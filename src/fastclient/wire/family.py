@@ -60,7 +60,7 @@ class FamilyWire:
 
         async def send() -> FamilyResponse:
             nonlocal begun
-            begun = True
+            begun = marks.unstoppable = True
             return await pool.send(request, timeouts, marks)
 
         try:
