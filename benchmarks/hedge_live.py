@@ -9,8 +9,9 @@ what the machinery and the machine cost.
 
 Times are the caller's, from the call to its first content. The rest is counted at the servers: `closed` is how long
 after a winner's first token was sent its loser was gone; `left` are exchanges that still ran 250 ms after the last
-call, and connections open after the client was closed. p99.9 of 3,500 calls is three or four of them. hedge-python
-copies GET only: here it is given GETs, which become POSTs below its transport. All of it takes eleven minutes.
+call, and connections open after the client was closed; `cpu ms` is what the caller's process spent per call. p99.9 of
+3,500 calls is three or four of them. hedge-python copies GET only: here it is given GETs, which become POSTs below its
+transport. All of it takes eleven minutes.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastclient.checks import instance, whole
 from fastclient.config import Policy
@@ -27,13 +27,12 @@ from fastclient.observe.timing import CallRecord
 from fastclient.prompt.tokens import estimated
 from fastclient.providers.dialect import find
 from fastclient.request import checked
+from fastclient.tail.layers import layers
+from fastclient.tail.upstream import Upstreams
 from fastclient.target import Secret, Target, as_target, is_loopback
 from fastclient.types import Call, Messages, Reply, Request
 from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire
-
-if TYPE_CHECKING:
-    from fastclient.tail.upstream import Upstreams
 
 __all__ = ["Core"]
 
@@ -74,7 +73,7 @@ class Core:
         self._own_wire = isinstance(wire, str)
         self._wire = _wire(wire, policy)
         self._pid = os.getpid()
-        self._upstreams: Upstreams | None = None
+        self._upstreams = Upstreams(policy.limits)
         self._build()
 
     def _build(self) -> None:
@@ -90,10 +89,6 @@ class Core:
         policy = self.policy
         if not (policy.retry or policy.hedge or policy.limits or policy.route):
             return ()
-        from fastclient.tail.layers import layers
-        from fastclient.tail.upstream import Upstreams
-
-        self._upstreams = self._upstreams or Upstreams(policy.limits)
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire))
 
     def _while_open(self, handler: Handler) -> Handler:
@@ -177,9 +172,10 @@ class Core:
 
     async def aclose(self) -> None:
         """Close the connections, and end the waiting for one."""
-        if self._upstreams is not None:
+        try:
             self._upstreams.close()
-        await self._wire.aclose()
+        finally:
+            await self._wire.aclose()
 
 
 class Switch:
@@ -208,4 +204,9 @@ def _wire(wire: Wire | str, policy: Policy) -> Wire:
         raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or a Wire')
     from fastclient.wire.family import FamilyWire
 
-    return FamilyWire(wire, concurrency=policy.limits.concurrency if policy.limits else None)
+    limit = policy.limits.concurrency if policy.limits and wire == "httpx" else None
+    if limit is not None:
+        # The gate bounds what is under way at each target; but httpx sends on what was given up: it has to be held too.
+        others = (*(policy.route.fallback if policy.route else ()), *(policy.hedge.targets if policy.hedge else ()))
+        limit *= 1 + len(others)
+    return FamilyWire(wire, concurrency=limit)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from fastclient.checks import instance, is_number
 from fastclient.errors import ConfigError
 
-__all__ = ["Price", "Secret", "Target", "as_target", "is_loopback"]
+__all__ = ["Price", "Secret", "Target", "as_target", "is_loopback", "is_private"]
 
 _LOOPBACK = re.compile(r"localhost|.+\.localhost|127(\.\d{1,3}){3}|::1")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -152,6 +153,15 @@ def _split(url: str) -> SplitResult | None:
 def is_loopback(url: str) -> bool:
     """Whether a URL's host is this machine."""
     return _LOOPBACK.fullmatch(urlsplit(url).hostname or "") is not None
+
+
+def is_private(url: str) -> bool:
+    """Whether a URL's host is this machine or one of the user's own network, as far as its name says."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return is_loopback(url) or "." not in host or host.endswith((".local", ".internal", ".lan", ".home.arpa"))
 
 
 def _shown(url: object) -> str:

@@ -1,4 +1,7 @@
-"""Where a call goes when its first target fails, and how an answer that broke off goes on. In virtual time."""
+"""Where a call goes when its first target fails, and how an answer that broke off goes on.
+
+In virtual time; the last section is about sockets, and runs in all worlds.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +40,21 @@ from fastclient.testing import (
     Wait,
     faults,
 )
+from tests.engine.doors import WORLDS, AsyncDoor, ThreadDoor
 
 PROMPT = "Say something."
 
 
 @pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    if "world" in request.fixturenames:
+        return "trio" if request.getfixturevalue("world").startswith("trio") else "asyncio"
     return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
 def place(name: str) -> Target:
     """A target at some compatible server."""
-    return Target(name, base_url="https://llm.example/v1")
+    return Target(name, base_url="https://llm.internal/v1")
 
 
 class Places:
@@ -99,7 +105,7 @@ def story(attempts: Any) -> list[tuple[str, str]]:
     return [(attempt.role, attempt.outcome) for attempt in attempts]
 
 
-# --- where to go next ----------------------------------------------------------------------------------------------------
+# --- where to go next -------------------------------------------------------------------------------------------------
 
 
 async def test_the_order_is_the_users(places) -> None:
@@ -293,10 +299,11 @@ async def test_all_broken_is_no_reason_to_give_up(places) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault, asked", [(faults.status(500), ["a", "a"]), (faults.status(529), ["a", "b"]), (faults.status(429), ["a", "b"])]
+    "fault, asked",
+    [(faults.status(500), ["a", "a"]), (faults.status(529), ["a", "b"]), (faults.status(429), ["a", "b"])],
 )
 async def test_what_is_tried_again_here(places, fault: Any, asked: list[str]) -> None:
-    """With retries and another target: a broken attempt is tried again here, want of capacity goes elsewhere at once."""
+    """A text that ends in white space is sent without it; however the rest begins, what was shown counts."""
     here = places("openai:a", "openai:b", retry=Retry())
     here.meet("a", fault)
     reply = await here.client.chat(PROMPT)
@@ -304,7 +311,7 @@ async def test_what_is_tried_again_here(places, fault: Any, asked: list[str]) ->
     assert story(reply.attempts)[1] == ("retry" if asked == ["a", "a"] else "fallback", "won")
 
 
-# --- going on with the rest ----------------------------------------------------------------------------------------------
+# --- going on with the rest -------------------------------------------------------------------------------------------
 
 WORDS = "word" * 60
 CUT = (Tokens("word" * 40), Reset())
@@ -416,7 +423,7 @@ async def test_the_rest_is_asked_of_who_had_begun(places) -> None:
 
 
 async def test_a_race_before_the_break(places) -> None:
-    """The break of a primary whose copy had failed: its tokens are in the answer, and count as used, not as wasted."""
+    """The break of a primary whose copy had failed: its tokens are in the answer, and count as used."""
     here = places("openai:a", recover="resume", retry=Retry(), hedge=Hedge(budget=0.05))
     for _ in range(60):
         here.meet("a", (Wait(1), Tokens("Usual.")))
@@ -465,7 +472,7 @@ async def test_a_call_may_ask_for_it(places) -> None:
     assert (await here.client.chat(PROMPT, recover="resume")).text == WORDS
 
 
-# --- asking again --------------------------------------------------------------------------------------------------------
+# --- asking again -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shown", [True, False], ids=["stream", "chat"])
@@ -494,7 +501,7 @@ async def test_repeated_in_other_pieces(places) -> None:
 
 @pytest.mark.parametrize("second", ["word" * 39 + "other" * 20, "Quite another text.", "word" * 39, "word"])
 async def test_asked_again_and_told_otherwise(places, second: str) -> None:
-    """The second answer differs from what was shown, or ends before it: the break is an error, with all that was shown."""
+    """The second answer differs from what was shown, or is shorter: the break is an error, with all that was shown."""
     here = places("openai:a", recover="restart", retry=Retry())
     here.meet("a", CUT, (Tokens(second),))
     pieces: list[str] = []
@@ -563,3 +570,46 @@ async def test_a_whole_tool_call_takes_the_place_of_half_a_one(places) -> None:
     here.meet("a", HALF, CALL)
     reply = await here.client.chat(PROMPT)
     assert [call.parsed() for call in reply.tool_calls] == [{"city": "Paris", "country": "France"}]
+
+
+# --- over sockets, in all worlds --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def read_from(world: str, targets: list[Target], recover: Any, into: list[str]) -> Any:
+    """One answer, piece by piece."""
+    home, wire = world.split("-")
+    policy = Policy(retry=Retry(attempts=1), route=Route(fallback=tuple(targets[1:]), recover=recover))
+    door = (ThreadDoor if home == "threads" else AsyncDoor)(targets[0], policy=policy, wire=wire)
+    try:
+        return await door.read(into)
+    finally:
+        await door.close()
+
+
+@pytest.mark.parametrize("fault", [faults.reset(40), faults.closed(40), faults.truncated(40)])
+async def test_a_broken_connection_is_gone_on_with(world: str, provider_server: Any, fault: Any) -> None:
+    """After 40 of 60 tokens the connection breaks: the rest comes over a new one, and no token twice."""
+    server = provider_server(script=[fault, (Tokens("word" * 20),)], answer=WORDS)
+    pieces: list[str] = []
+    reply = await read_from(world, [Target("openai:a", base_url=server.base_url)], "resume", pieces)
+    assert "".join(pieces) == reply.text == WORDS
+    assert (reply.recovered, reply.usage.output_tokens) == ("resume", 60)
+    assert server.wait_for(lambda counters: (counters.live, counters.open_connections) == (0, 0))
+
+
+async def test_another_server_answers(world: str, provider_server: Any) -> None:
+    """The first server is not there, the second fails, the third answers."""
+    gone, failing, well = (provider_server(script=[plan], answer="Well.") for plan in ((), faults.status(500), ()))
+    targets = [
+        Target(f"openai:{name}", base_url=each.base_url)
+        for name, each in zip("abc", (gone, failing, well), strict=True)
+    ]
+    gone.stop()
+    reply = await read_from(world, targets, None, [])
+    assert (reply.text, reply.target) == ("Well.", "openai:c")
+    assert [type(attempt.error) for attempt in reply.attempts[:2]] == [ConnectFailed, ServerFailed]

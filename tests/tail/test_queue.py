@@ -9,6 +9,7 @@ import gc
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,7 +23,7 @@ from fastclient.testing import FakeProvider, Hang, ProviderServer, ServerRequest
 from tests.engine.doors import PROMPT, WORLDS, AsyncDoor, Door, ThreadDoor, in_new_thread, seen
 from tests.engine.test_leaving import ENDLESS, left, left_blocking
 
-# --- in all worlds -------------------------------------------------------------------------------------------------------
+# --- in all worlds ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=WORLDS)
@@ -38,13 +39,16 @@ def anyio_backend(world: str) -> str:
 class Rig:
     """A server, and a client with limits that asks it. A prompt says what its request meets."""
 
-    def __init__(self, world: str, limits: Limits, plans: dict[str, Any], retry: Retry | None, **timeouts: float) -> None:
+    def __init__(self, world: str, limits: Limits, plans: Any, retry: Retry | None, **timeouts: float) -> None:
         self.home, wire = world.split("-")
         self.plans = plans
-        self.server = ProviderServer(script=lambda request: self.plans.get(request.text, (Tokens("Well."),))).start()
+        self.server = ProviderServer(script=self._plan).start()
         policy = Policy(timeouts=Timeouts(**{"total": 10, "queue": 5, **timeouts}), retry=retry, limits=limits)
         kind = ThreadDoor if self.home == "threads" else AsyncDoor
         self.door: Door = kind("openai:m", base_url=self.server.base_url, policy=policy, wire=wire)
+
+    def _plan(self, request: ServerRequest) -> Any:
+        return self.plans(request) if callable(self.plans) else self.plans.get(request.text, (Tokens("Well."),))
 
     async def outcome(self, prompt: str, into: list[Any], **options: Any) -> None:
         """Make a call, and note what came of it."""
@@ -225,15 +229,24 @@ async def test_closing_while_calls_wait(rig) -> None:
     assert here.server.counters.accepted == 1
 
 
+async def test_closing_during_a_pause(rig) -> None:
+    """Who waits for a pause to end, with nothing under way, hears of the closing at once, too."""
+    here = rig(None, plans={"first": faults.status(429, retry_after="4")})
+    outcomes: list[Any] = []
+    await here.outcome("first", outcomes)
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as calls:
+            for _ in range(3):
+                calls.start_soon(here.outcome, PROMPT, outcomes)
+            await here.waiting(3)
+            await here.door.close()
+    assert [type(outcome) for outcome in outcomes] == [RateLimited, *[ConfigError] * 3]
+
+
 async def test_everybody_goes_on_after_a_pause(rig) -> None:
     """After a refusal all wait; then one goes first, and with its answer all the others do."""
-    refused = iter([True])
-
-    here = rig(None, retry=Retry(), plans={})
-    here.server.stop()
-    server = ProviderServer(script=lambda _: faults.status(429, retry_after="0.3") if next(refused, False) else SLOW)
-    here.server = server.start()
-    here.door.client._core.target = here.door.client._core.target.__class__("openai:m", base_url=server.base_url)
+    refusals = iter([faults.status(429, retry_after="0.3")])
+    here = rig(None, retry=Retry(), plans=lambda _: next(refusals, (Wait(0.1), Tokens("Slow."))))
     outcomes: list[Any] = []
     async with anyio.create_task_group() as calls:
         calls.start_soon(here.outcome, "first", outcomes)
@@ -242,18 +255,15 @@ async def test_everybody_goes_on_after_a_pause(rig) -> None:
         for number in range(6):
             calls.start_soon(here.outcome, f"Number {number}.", outcomes)
         await here.waiting(7)
-        assert server.counters.accepted == 1
+        assert here.server.counters.accepted == 1
     assert outcomes == ["Slow."] * 7
-    starts = [exchange.started for exchange in server.exchanges]
+    starts = [exchange.started for exchange in here.server.exchanges]
     assert starts[1] - starts[0] >= 0.28
     assert all(start - starts[1] >= 0.08 for start in starts[2:]), "one goes first"
     assert starts[-1] - starts[2] < 0.2, "then all the others at once"
 
 
-SLOW = (Wait(0.1), Tokens("Slow."))
-
-
-# --- in virtual time -----------------------------------------------------------------------------------------------------
+# --- in virtual time --------------------------------------------------------------------------------------------------
 
 
 class Line:
@@ -281,8 +291,7 @@ def test_better_classes_go_first() -> None:
         async with anyio.create_task_group() as calls:
             for number in range(120):
                 for priority in ("background", "default", "interactive"):
-                    ask = line.client.chat
-                    calls.start_soon(lambda p=priority, n=number: ask(f"{p} {n}", priority=p))  # type: ignore[misc]
+                    calls.start_soon(partial(line.client.chat, f"{priority} {number}", priority=priority))
                 await anyio.sleep(0)
         kinds = [text.partition(" ")[0] for text in line.order]
         first = Counter(kinds[1:101])
@@ -378,7 +387,11 @@ def test_waiting_is_queue_time() -> None:
     in_virtual_time(main)
 
 
-QUOTA = {"x-ratelimit-limit-requests": "100", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}
+QUOTA = {
+    "x-ratelimit-limit-requests": "100",
+    "x-ratelimit-remaining-requests": "0",
+    "x-ratelimit-reset-requests": "20s",
+}
 
 
 def test_the_next_in_line_takes_over_the_watch() -> None:

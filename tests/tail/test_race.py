@@ -25,7 +25,14 @@ import pytest
 from anyio import to_thread
 
 from fastclient import AsyncClient, Hedge, Policy, Reply, Retry, Target, Timeouts
-from fastclient.errors import AuthenticationFailed, BadRequest, FastClientError, ServerFailed, StreamStalled
+from fastclient.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ConnectFailed,
+    FastClientError,
+    ServerFailed,
+    StreamStalled,
+)
 from fastclient.observe.events import CallFinished
 from fastclient.testing import Hang, ProviderServer, Reset, ServerRequest, Status, Tokens, Wait, faults
 from tests.engine.doors import ASYNC_WORLDS, PROMPT, WORLDS, AsyncDoor, Door, ThreadDoor, seen
@@ -414,7 +421,7 @@ def slow_to_connect() -> Iterator[tuple[str, threading.Event, list[bytes]]]:
 
 @pytest.mark.parametrize("world", ASYNC_WORLDS, indirect=True)
 async def test_a_copy_given_up_while_it_connects(world: str) -> None:
-    """A copy that was never sent costs nothing; one that goes out after all, as httpx cannot be stopped, was paid for."""
+    """A copy that was never sent costs nothing; one that goes out after all, as httpx does it, was paid for."""
     plans: deque[Any] = deque()
     with ProviderServer(script=lambda _: plans.popleft() if plans else USUAL) as server, slow_to_connect() as slow:
         url, opened, heard = slow
@@ -431,6 +438,29 @@ async def test_a_copy_given_up_while_it_connects(world: str) -> None:
                 opened.set()
                 await anyio.sleep(1.5)
         assert len(heard) <= 1
+
+
+@pytest.mark.parametrize("world", ["asyncio-httpx2", "asyncio-httpx"], indirect=True)
+async def test_one_connection_per_answer(world: str) -> None:
+    """Only HTTP/1.1 is offered: over HTTP/2 neither library tells the server that an answer is not wanted any more."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def greeting() -> bytes:
+            connection, _ = listener.accept()
+            with connection:
+                return connection.recv(4000)
+
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        policy = Policy(retry=None, hedge=Hedge())
+        async with AsyncClient("openai:m", base_url=url, wire=world.split("-")[1], policy=policy) as client:
+            with ThreadPoolExecutor(1) as thread:
+                hello = thread.submit(greeting)
+                with pytest.raises(ConnectFailed):
+                    await client.chat(PROMPT)
+    assert hello.result().startswith(b"\x16\x03")
+    assert b"\x02h2" not in hello.result()
 
 
 @httpx2_only

@@ -95,7 +95,7 @@ def story(attempts: Any) -> list[tuple[str, str]]:
     return [(attempt.role, attempt.outcome) for attempt in attempts]
 
 
-# --- when ----------------------------------------------------------------------------------------------------------------
+# --- when -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("plan", [faults.silent(59), faults.headers_then_silence(40), faults.comments(1, 59)])
@@ -167,7 +167,7 @@ async def test_fast_failures_move_nothing(rigs) -> None:
     assert delays[1] == pytest.approx(delays[0], rel=0.05)
 
 
-# --- at the same moment --------------------------------------------------------------------------------------------------
+# --- at the same moment -----------------------------------------------------------------------------------------------
 
 
 class Held:
@@ -264,7 +264,7 @@ def test_an_answer_between_the_decision_and_the_sending() -> None:
         run(when)
 
 
-# --- failures ------------------------------------------------------------------------------------------------------------
+# --- failures ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_copy_that_wins_and_stalls(rigs) -> None:
@@ -306,7 +306,6 @@ async def test_both_fail(rigs, first: float, second: float) -> None:
         await rig.client.chat(PROMPT)
     assert anyio.current_time() - start == pytest.approx(5)
     assert story(caught.value.attempts) == [("primary", "failed"), ("hedge", "failed")]
-    assert [type(attempt.error) for attempt in caught.value.attempts][0] is ServerFailed
     assert isinstance(caught.value.attempts[1].error, ConnectionError)
     assert caught.value.attempts[0].error is caught.value
 
@@ -373,7 +372,7 @@ async def test_the_deadline_ends_both(rigs) -> None:
     assert rig.fake.live == 0
 
 
-# --- who gets none -------------------------------------------------------------------------------------------------------
+# --- who gets none ----------------------------------------------------------------------------------------------------
 
 STATEFUL = [
     {"extra_body": {"store": True}},
@@ -389,7 +388,7 @@ STATEFUL = [
 
 @pytest.mark.parametrize("options", STATEFUL)
 async def test_what_acts_or_is_kept_is_not_copied(rigs, options: Any) -> None:
-    """Storing, running on, continuing a kept conversation, tools that act: once is enough, unless the caller insists."""
+    """Storing, running on, going on with a kept conversation, acting: once is enough, unless the caller insists."""
     rig = await rigs().warm()
     assert not await rig.copied(**options)
     assert await rig.copied(**options, hedge=True)
@@ -426,7 +425,7 @@ UNKNOWN = Target("openai:m", base_url="https://llm.example/v1")
     ],
 )
 async def test_where_giving_up_costs_on(rigs, target: Target, wish: bool | None, copied: bool) -> None:
-    """A server that bills streams nobody reads gets no copies, unless the caller says otherwise, for good or per call."""
+    """A server that bills streams nobody reads gets no copies, unless the caller says so, for good or per call."""
     rig = await rigs(target).warm()
     assert await rig.copied(hedge=wish) is copied
 
@@ -469,7 +468,7 @@ async def test_everybody_is_slow(rigs, budget: float) -> None:
     assert extra - before <= 0.015 * 1200
 
 
-# --- another target ------------------------------------------------------------------------------------------------------
+# --- another target ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("other, degraded", [("openai:small", True), ("anthropic:m", False)])

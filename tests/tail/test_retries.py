@@ -98,7 +98,7 @@ def story(attempts: Any) -> list[tuple[str, str]]:
     return [(attempt.role, attempt.outcome) for attempt in attempts]
 
 
-# --- which ---------------------------------------------------------------------------------------------------------------
+# --- which ------------------------------------------------------------------------------------------------------------
 
 TRIED_AGAIN = {
     "500": faults.status(500),
@@ -174,7 +174,9 @@ async def test_without_the_lever_nothing_is_tried_again(rig) -> None:
     assert len(here.asked) == len(TRIED_AGAIN)
 
 
-@pytest.mark.parametrize("code, wish, asked", [(503, "false", 1), (500, "false", 1), (400, "true", 2), (401, "true", 2)])
+@pytest.mark.parametrize(
+    "code, wish, asked", [(503, "false", 1), (500, "false", 1), (400, "true", 2), (401, "true", 2)]
+)
 async def test_the_server_says_whether(rig, code: int, wish: str, asked: int) -> None:
     """`x-should-retry` is obeyed, whatever the status."""
     here = rig(faults.status(code, headers={"x-should-retry": wish}))
@@ -231,7 +233,7 @@ async def test_what_may_happen_once_and_perhaps_did(rig, fault: Any) -> None:
     assert len(here.asked) == 1
 
 
-# --- when ----------------------------------------------------------------------------------------------------------------
+# --- when -------------------------------------------------------------------------------------------------------------
 
 
 async def test_later_each_time(rig) -> None:
@@ -251,7 +253,9 @@ async def test_later_each_time(rig) -> None:
 
 def failures() -> st.SearchStrategy[FastClientError]:
     wish = st.none() | st.floats(0.1, 1e6)
-    throttled = st.builds(lambda kind, wish: kind("", retry_after=wish), st.sampled_from([RateLimited, Overloaded]), wish)
+    throttled = st.builds(
+        lambda kind, wish: kind("", retry_after=wish), st.sampled_from([RateLimited, Overloaded]), wish
+    )
     broken = st.builds(lambda wish: ServerFailed("", retry_after=wish), wish)
     return throttled | broken | st.builds(ConnectFailed) | st.builds(FirstTokenTimeout)
 
@@ -266,7 +270,7 @@ def failures() -> st.SearchStrategy[FastClientError]:
 def test_for_all_failures(
     story: list[tuple[FastClientError, float]], most: int, deadline: float, jitter: float, balance: float
 ) -> None:
-    """Whatever fails, whenever: never past the deadline, never sooner than asked, never more often than allowed or paid."""
+    """Whatever fails: never past the deadline, never sooner than asked, never more often than allowed or paid for."""
     now, tried, paid = 0.0, 1, balance
     call = Call(
         id="c",
@@ -378,7 +382,7 @@ async def test_leaving_while_it_waits(rig) -> None:
     assert (len(here.asked), here.client.stats().in_flight) == (1, 0)
 
 
-# --- how many ------------------------------------------------------------------------------------------------------------
+# --- how many ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -416,7 +420,7 @@ async def test_the_budget_is_one_for_all_copies_of_a_client(rig) -> None:
     assert len(here.asked) <= 20 + 10 + 2
 
 
-# --- no capacity ---------------------------------------------------------------------------------------------------------
+# --- no capacity ------------------------------------------------------------------------------------------------------
 
 
 async def test_refused_for_a_minute(rig) -> None:

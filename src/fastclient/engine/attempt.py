@@ -36,11 +36,16 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
 
     async def attempting(call: Call) -> Stream:
         target, request = call.target, call.request
-        dialect = find(target.provider)
-        outgoing = dialect.write(request, target)
-        reader = dialect.reader(request, target)
         record = call.attempt or call.record.attempt(call.role, target.name)
+        record.price = target.price
         marks = record.marks
+        try:
+            dialect = find(target.provider)
+            outgoing = dialect.write(request, target)
+            reader = dialect.reader(request, target)
+        except BaseException as error:
+            _note_failure(record, error)
+            raise
         watchdog = Watchdog(
             timeouts, start=marks.started, deadline=call.deadline, thinking=reader.thinking, first_token=call.patience
         )

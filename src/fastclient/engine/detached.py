@@ -67,19 +67,20 @@ def _current_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _start(work: Work) -> None:
-    """Start work on the loop running now."""
+def _start(work: Work) -> asyncio.Task[None] | None:
+    """Start work on the loop running now; returns its task if that is asyncio's."""
     loop = _current_loop()
-    if loop is None:
-        _start_on_trio(work)
-    else:
-        _start_on_asyncio(loop, work)
+    if loop is not None:
+        return _start_on_asyncio(loop, work)
+    _start_on_trio(work)
+    return None
 
 
-def _start_on_asyncio(loop: asyncio.AbstractEventLoop, work: Work) -> None:
+def _start_on_asyncio(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
     task = loop.create_task(_quiet(work))
     _running.add(task)
     task.add_done_callback(_running.discard)
+    return task
 
 
 def _start_on_trio(work: Work) -> None:
@@ -146,7 +147,15 @@ class Apart(Generic[_T]):
         """Start the work now, instead of with the wait for its result."""
         if not self._begun:
             self._begun = True
-            _start(self._run)
+            task = _start(self._run)
+            if task is not None:
+                task.add_done_callback(self._ended)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        """The task is over; on a loop that ends, maybe before its first step."""
+        if not self._done.is_set():
+            self._error = GivenUp("the event loop is ending")
+            self._done.set()
 
     async def result(self) -> _T:
         self.begin()

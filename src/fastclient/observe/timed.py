@@ -57,6 +57,7 @@ class TimedStream(Stream):
         try:
             batch = await self.inner.pull() if self.inner is not None else ()
         except BaseException as error:
+            record.decode += record.clock() - began
             self.finish(error)
             raise
         self.handed = record.clock()
@@ -111,7 +112,8 @@ class TimedStream(Stream):
     def _usage(self, attempts: tuple[Attempt, ...]) -> Usage:
         """What the answer took, and what other attempts took in vain."""
         wasted = sum(attempt.wasted_tokens for attempt in attempts)
-        return replace(self.answer.usage.priced(self._call.target.price), wasted_tokens=wasted)
+        winner = self._call.record.winner()
+        return replace(self.answer.usage.priced(winner.price if winner else None), wasted_tokens=wasted)
 
     def _describe(self, error: BaseException | None, timings: Timings, attempts: tuple[Attempt, ...]) -> None:
         if isinstance(error, FastClientError):

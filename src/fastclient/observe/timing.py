@@ -15,6 +15,7 @@ from fastclient.types import Attempt, Basis, Outcome, Recovery, Role, Timings
 
 if TYPE_CHECKING:
     from fastclient.providers.rates import Rate
+    from fastclient.target import Price
 
 __all__ = ["AttemptRecord", "CallRecord", "Clock", "Marks", "percentile"]
 
@@ -81,6 +82,7 @@ class AttemptRecord:
     request_id: str | None = None
     error: BaseException | None = None
     input_tokens: int = 0  # as estimated, or as reported
+    price: Price | None = None  # at the attempt's own target
     kept: bool = False  # it broke off, but what it had brought is part of the answer
     rates: tuple[Rate, ...] = ()
 
@@ -137,6 +139,13 @@ class CallRecord:
             for attempt in reversed(self.attempts):
                 if attempt.outcome in outcomes:
                     return attempt
+        return None
+
+    def broken(self) -> AttemptRecord | None:
+        """The latest attempt that broke off after it had begun."""
+        for attempt in reversed(self.attempts):
+            if attempt.outcome == "failed" and attempt.content_chunks:
+                return attempt
         return None
 
     def opener(self) -> AttemptRecord | None:

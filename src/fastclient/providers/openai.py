@@ -12,7 +12,7 @@ from fastclient.providers.dialect import Json, count, encoded, headers, prefille
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
-from fastclient.target import Target
+from fastclient.target import Target, is_private
 from fastclient.types import Chunk, Request, ToolCallDelta, Usage
 from fastclient.wire.port import WireRequest
 
@@ -50,10 +50,10 @@ class OpenAI:
 
     def continued(self, request: Request, target: Target, text: str) -> Request | None:
         host = urlsplit(target.base_url or "").hostname or ""
-        if host.endswith(("openai.com", "openai.azure.com")):
-            return None
-        if host.endswith(("deepseek.com", "mistral.ai")):  # DeepSeek: on its beta URL, elsewhere it refuses
+        if host.endswith((".deepseek.com", ".mistral.ai")):  # DeepSeek: on its beta URL, elsewhere it refuses
             return prefilled(request, text, prefix=True)
+        if not is_private(target.base_url or ""):
+            return None  # many ignore what they do not know, and would begin from the start
         goes_on = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM, SGLang, llama.cpp
         return replace(prefilled(request, text), params={**request.params, **goes_on})
 

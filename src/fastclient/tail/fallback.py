@@ -14,6 +14,7 @@ from fastclient.config import Retry, Route
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
 from fastclient.errors import (
+    ConfigError,
     ConnectTimeout,
     FastClientError,
     FirstTokenTimeout,
@@ -62,13 +63,14 @@ def routed(route: Route, targets: Sequence[Target], upstreams: Upstreams, retry:
                     error.retry_budget_exhausted = True
                     raise error
                 if request is not None:
-                    return await handler(replace(sent, role="retry", request=request))
+                    # A copy would go to a place that does not know how to go on.
+                    return await handler(replace(sent, role="retry", request=replace(request, hedge=False)))
                 again, _ = await _somewhere(handler, replace(call, role="retry"), targets, upstreams)
                 return again
 
             def rest(text: str) -> Request | None:
-                winner = call.record.winner()
-                if winner is None or winner.target != sent.target.name:
+                broken = call.record.broken()
+                if broken is None or broken.target != sent.target.name:
                     return None  # a copy elsewhere had won: another model cannot go on with its words
                 return find(sent.target.provider).continued(call.request, sent.target, text)
 
@@ -84,16 +86,23 @@ async def _somewhere(
 ) -> tuple[Stream, Call]:
     """The answer of the first target that gives one, and the call as sent there; the error of the last otherwise."""
     *others, last = [call.target, *(target for target in targets if target != call.target)]
+    failure: FastClientError | None = None
     for target in others:
         if upstreams.of(target).breaker.admits(call.record.clock()):
             sent = _sent_to(target, call, alternative=True)
             try:
                 return await handler(sent), sent
             except FastClientError as error:
-                if not _goes_on(error, call):
+                if not _goes_on(error, sent):
                     raise
+                failure = failure if isinstance(error, ConfigError) else error
     sent = _sent_to(last, call, alternative=False)
-    return await handler(sent), sent
+    try:
+        return await handler(sent), sent
+    except ConfigError:  # the last one has no words for this request: what happened before says more
+        if failure is None:
+            raise
+        raise failure from None
 
 
 def _sent_to(target: Target, call: Call, *, alternative: bool) -> Call:
@@ -104,4 +113,6 @@ def _sent_to(target: Target, call: Call, *, alternative: bool) -> Call:
 def _goes_on(error: FastClientError, call: Call) -> bool:
     """Whether another target may do better, in the time that is left."""
     in_time = call.record.clock() < call.deadline
+    if isinstance(error, ConfigError):  # a fallback whose format cannot express this request
+        return call.role == "fallback" and in_time
     return isinstance(error, _ELSEWHERE) and in_time and (repeatable(call.request) or left_no_trace(error))

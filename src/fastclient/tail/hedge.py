@@ -69,7 +69,7 @@ class Hedging:
         self.budget.deposit(cost, weight=self._weight(latency.drift))
         ticket = Ticket(now, latency.size(tokens))
         self._peers.append(ticket)
-        if hedgeable and latency.samples >= _LEAST and latency.known:
+        if hedgeable and latency.own >= _LEAST <= latency.samples:
             if latency.fits != self._fits:
                 self._retune()
             ticket.wake = now + min(self._late, self._early) * ticket.usual

@@ -104,11 +104,6 @@ class Latency:
             return None
         return self.sizes.at(tokens) * self.quantile(0.5)
 
-    @property
-    def known(self) -> bool:
-        """Whether there is a usual time yet."""
-        return self.own >= _FIRST_FIT
-
     def observe(self, tokens: float, seconds: float, now: float) -> None:
         """An attempt got its first content after this long."""
         self._note(tokens, min(max(1e-6, seconds), _LONGEST), now, True)  # in this order NaN is absorbed too

@@ -30,4 +30,5 @@ def layers(policy: Policy, upstreams: Upstreams, ready: Callable[[Target], Targe
         chosen.append(hedged(policy.hedge, targets, upstreams))
     if policy.limits is not None:
         chosen.append(limited(upstreams, policy.timeouts))
-    return (*chosen, learned(upstreams, policy.timeouts))
+    # Giving an attempt up early is worth it only where something better can be done with the time.
+    return (*chosen, learned(upstreams, policy.timeouts, strict=bool(policy.hedge or policy.route)))

@@ -58,8 +58,9 @@ class Pause:
         return False
 
     def answered(self, now: float, place: Place | None) -> None:
-        """A good answer has begun: ends the pause if it is the probe's. Without a place it is."""
-        if self.probe is not None and place in (None, self.probe):
+        """A good answer has begun: ends the pause if its request was sent since. Without a place it is the probe's."""
+        probed = self.probe is not None and place in (None, self.probe)
+        if self.on and (probed or (place is not None and place.since > self._began)):
             self.on, self.probe = False, None
             self.until = min(self.until, now)
 

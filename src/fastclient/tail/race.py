@@ -16,7 +16,16 @@ from fastclient.config import Hedge
 from fastclient.engine.detached import Apart, GivenUp, alarm
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
-from fastclient.errors import FastClientError, Overloaded, RateLimited
+from fastclient.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    ConfigError,
+    FastClientError,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RateLimited,
+)
 from fastclient.observe.timing import AttemptRecord
 from fastclient.providers.repeat import repeatable, stops_billing
 from fastclient.tail.hedge import Hedging, Ticket
@@ -26,6 +35,7 @@ from fastclient.types import Call, Role
 
 __all__ = ["hedged"]
 
+_FINAL = (BadRequest, AuthenticationFailed, PermissionDenied, NotFound, ConfigError)  # about the request itself
 _CLOSE = 1.0  # seconds a loser may take to close
 
 
@@ -118,16 +128,21 @@ class Race:
 
     async def run(self) -> Stream:
         """The winner, with its first content; or the request's own error if neither gets there."""
+        winner: Stream | None = None
         try:
-            return await self._first_content()
+            try:
+                winner = await self._first_content()
+            finally:
+                self._over = True
+                self._call_off()
+                await self._stop_copy()
+            return winner
         except BaseException:
-            if self._copied is not None:  # it won, and nobody is there to take it
-                await _close(self._copied)
+            for stream in (winner, self._copied):  # the caller left, maybe while a loser was being closed
+                if stream is not None:
+                    await _close(stream)
             raise
         finally:
-            self._over = True
-            self._call_off()
-            await self._stop_copy()
             self._account()
 
     async def _first_content(self) -> Stream:
@@ -142,7 +157,7 @@ class Race:
             return own
         if own is not None:  # the copy was first, by a hair
             await _close(own)
-        if failure is not None and self._settles(failure):
+        if failure is not None and self._settles(failure) and not self._decided():
             raise failure
         try:
             return await self._copy.result()  # type: ignore[union-attr]  # it won, or is all that is left
@@ -154,7 +169,9 @@ class Race:
     def _settles(self, error: Exception) -> bool:
         """Whether a failure of the request itself is the end: there is no copy, or none will do better."""
         self._hear(error)
-        return self._copy is None or not (isinstance(error, FastClientError) and error.retryable)
+        if self._copy is None:
+            return True
+        return isinstance(error, _FINAL) and not (isinstance(error, FastClientError) and error.retryable)
 
     def _hear(self, error: Exception) -> None:
         if isinstance(error, (RateLimited, Overloaded)):
@@ -178,13 +195,13 @@ class Race:
 
     async def _run_copy(self, call: Call) -> Stream:
         """The copy's answer, if it comes first; then the request is given up."""
-        if not self._decided():  # an answer may have come between the decision and now
+        if not (self._over or self._decided()):  # an answer may have come between the decision and now
             try:
                 stream = await self._handler(call)
             except Exception as error:
                 self._hear(error)
                 raise
-            if not self._decided():
+            if not (self._over or self._decided()):
                 self._winning, self._copied = "hedge", stream
                 self._own.cancel()
                 return stream

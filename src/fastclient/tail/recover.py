@@ -74,12 +74,12 @@ class RecoveringStream(Stream):
         request = self._rest(kept) if self._mode == "resume" and kept else None
         if self._mode == "resume" and request is None:
             raise error
-        attempts = reversed(self._record.attempts)
-        broken = next((each for each in attempts if each.outcome == "failed" and each.content_chunks), None)
+        broken = self._record.broken()
         await self._inner.aclose()
         try:
             self._inner = await self._reopen(request)
         except FastClientError as failure:
+            error.retry_budget_exhausted = failure.retry_budget_exhausted
             raise error from failure
         self._recovered += 1
         self._record.recovered = self._mode
@@ -106,7 +106,7 @@ class RecoveringStream(Stream):
             chunk = chunk._replace(usage=_sum(chunk.usage, self._spent))
         if chunk.is_content and (self._skip or self._rethink):
             chunk = self._cut(chunk)
-            if not chunk.is_content:
+            if not (chunk.is_content or chunk.finish_reason or chunk.usage):
                 return None
         if chunk.text:
             self._texts.append(chunk.text)
@@ -121,6 +121,8 @@ class RecoveringStream(Stream):
 
     def _cut(self, chunk: Chunk) -> Chunk:
         """The chunk without the part that repeats what was shown. Before shown text, new thoughts come too late."""
+        if chunk.tool_calls and self._skip.strip():
+            raise self._differs()
         if self._skip:
             text, self._skip = self._after(self._skip, chunk.text)
             return chunk._replace(text=text, reasoning="")

@@ -6,6 +6,7 @@ layer, `learned`, right around the attempt, writes down what happened.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from fastclient.errors import (
     ConfigError,
     ConnectFailed,
     ConnectTimeout,
-    FastClientError,
+    DeadlineExceeded,
     FirstTokenTimeout,
     Overloaded,
     ProviderError,
@@ -40,7 +41,10 @@ from fastclient.types import Call, Request
 
 __all__ = ["Upstream", "Upstreams", "learned"]
 
+logger = logging.getLogger("fastclient")
+
 _BROKEN = (ServerFailed, ConnectFailed, ConnectTimeout, FirstTokenTimeout, StreamCut)
+_TIERS = ("auto", "default", "flex", "priority", "scale", "standard_only", "batch")  # others are taken together
 _LEAST_LIMIT = 10.0  # seconds to first content that are never too long
 _ENOUGH = 500.0  # samples from which the far end of the distribution means something
 _RETRIES = 10.0  # retries that may be spent before any request has paid for them
@@ -53,14 +57,15 @@ class Upstream:
         self.target = target
         self.gate = gate
         self.breaker = Breaker()
-        self.retries: Budget | None = None
+        self._retries: dict[float, Budget] = {}
         self._like = like
         self._latencies: dict[tuple[bool, object], Latency] = {}
         self._hedgings: dict[tuple[Latency, float], Hedging] = {}
 
     def latency(self, request: Request) -> Latency:
         """How long requests of this kind take here; thinking and service tiers are kinds of their own."""
-        kind = (find(self.target.provider).thinks(request), request.params.get("service_tier"))
+        tier = request.params.get("service_tier")
+        kind = (find(self.target.provider).thinks(request), tier if tier in _TIERS else None)
         latency = self._latencies.get(kind)
         if latency is None:
             latency = self._latencies[kind] = Latency(self._like())
@@ -72,12 +77,15 @@ class Upstream:
             if waiter.event is not None:
                 waiter.event.set()
 
-    def turn_away(self, error: FastClientError) -> None:
-        """Whoever is in line here gets this error."""
+    def turn_away(self) -> None:
+        """The client is closed: nobody waits here any longer."""
         for waiter in self.gate.clear():
-            waiter.error = error
+            waiter.error = ConfigError.at("client", "closed while this call was waiting")
             if waiter.event is not None:
-                waiter.event.set()
+                try:
+                    waiter.event.set()
+                except RuntimeError:  # on a loop that ended and left its tasks standing
+                    logger.debug("a call was left waiting on a closed event loop")
 
     def latencies(self) -> list[Latency]:
         return list(self._latencies.values())
@@ -90,9 +98,10 @@ class Upstream:
         return hedging
 
     def retry_budget(self, share: float) -> Budget:
-        if self.retries is None:
-            self.retries = Budget(share, start=_RETRIES if share > 0 else 0.0)
-        return self.retries
+        """What may be spent on retries: this share of the calls, and ten for the start."""
+        if share not in self._retries:
+            self._retries[share] = Budget(share, start=_RETRIES if share > 0 else 0.0)
+        return self._retries[share]
 
     def patience(self, latency: Latency, tokens: int, limit: float) -> float:
         """Seconds to the first content beyond which an attempt is taken for lost, `limit` at most."""
@@ -130,7 +139,7 @@ class Upstreams:
         """The client is closed: nobody waits any longer."""
         for known in self._loops.values():
             for upstream in known.values():
-                upstream.turn_away(ConfigError.at("client", "closed while this call was waiting"))
+                upstream.turn_away()
 
 
 def _relative(target: Target, known: dict[Target, Upstream]) -> Latency | None:
@@ -143,8 +152,11 @@ def _relative(target: Target, known: dict[Target, Upstream]) -> Latency | None:
     return max(shapes, key=lambda shape: shape[:2])[2] if shapes else None
 
 
-def learned(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
-    """The layer right around the attempt: it learns from how each one goes."""
+def learned(upstreams: Upstreams, timeouts: Timeouts, *, strict: bool) -> Layer:
+    """The layer right around the attempt: it learns from how each one goes.
+
+    With `strict`, what was learned also shortens the wait for the first content.
+    """
 
     def layer(handler: Handler) -> Handler:
         async def learning(call: Call) -> Stream:
@@ -153,18 +165,38 @@ def learned(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
             record = call.record.attempt(call.role, call.target.name)
             record.input_tokens = call.tokens
             lesson = Lesson(upstream, latency, call, record)
-            patience = upstream.patience(latency, call.tokens, timeouts.first_token)
+            patience = (
+                upstream.patience(latency, call.tokens, timeouts.first_token)
+                if strict and _plain(call.request)
+                else None
+            )
             try:
                 stream = await handler(replace(call, attempt=record, patience=patience))
             except BaseException as error:
-                lesson.failed(error)
+                _learn(lesson.failed, error)
                 raise
-            lesson.answered()
+            _learn(lesson.answered)
             return stream
 
         return learning
 
     return layer
+
+
+def _learn(lesson: Callable[..., None], *what: BaseException) -> None:
+    """What goes wrong in learning costs knowledge, never a call."""
+    try:
+        lesson(*what)
+    except Exception as error:
+        logger.warning("learning from an attempt failed with %s", type(error).__name__)
+
+
+def _plain(request: Request) -> bool:
+    """Whether the length of its texts says how long a request takes: no images or files, no tools, no schema."""
+    if "tools" in request.params or "response_format" in request.params:
+        return False
+    contents = (message.get("content") for message in request.messages)
+    return all(content is None or isinstance(content, str) for content in contents)
 
 
 class Lesson:
@@ -198,7 +230,8 @@ class Lesson:
         marks, upstream = self._record.marks, self._upstream
         now = marks.clock()
         upstream.gate.heard(self._record.rates, now, self._place)
-        if isinstance(error, FirstTokenTimeout) or not isinstance(error, Exception):
+        late = type(error) is DeadlineExceeded and marks.first_content is None
+        if late or isinstance(error, FirstTokenTimeout) or not isinstance(error, Exception):
             self._latency.censor(self._call.tokens, now - marks.started, now)
         if isinstance(error, (RateLimited, Overloaded)):
             if error.retryable:  # an empty account is none of the gate's business
