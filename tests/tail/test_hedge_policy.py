@@ -335,14 +335,16 @@ def test_survival_falls(observed: list[float]) -> None:
 
 
 def test_a_new_upstream_borrows_a_shape() -> None:
-    """One that was seen 20 times, never late, hedges by the lateness known from another, at its own speed."""
+    """One that was never late hedges by the lateness known from another, at its own speed; after 40 calls like any."""
     latency = Latency(learned(times(2000)))
     hedging = Hedging(0.05, latency)
     assert hedging.start(0.0).wake == inf
     alone = Latency()
-    for seconds in [7.0] * 24:
+    for seconds in [7.0] * 39:
         latency.observe(0, seconds, 0.0)
         alone.observe(0, seconds, 0.0)
+    assert hedging.start(0.0).wake == inf
+    latency.observe(0, 7.0, 0.0)
     assert latency.size(0) == pytest.approx(7.0)
     assert alone.quantile(0.95) == pytest.approx(1.0, rel=0.06)
     assert 1.5 < latency.quantile(0.95) < 4
