@@ -43,12 +43,12 @@ class Cutting:
 @pytest.mark.parametrize("recover", ["resume", "restart"])
 @pytest.mark.parametrize("reads", [3, 6])
 def test_a_broken_answer_goes_on(llama_url: str, recover: Any, reads: int) -> None:
-    """Read piece by piece, the answer is the whole one and nothing comes twice; the reply says that it was recovered."""
+    """Read piece by piece, the answer is the whole one and nothing comes twice; the reply says that it went on."""
     policy = fc.Policy(route=fc.Route(recover=recover))
-    with fc.Client("openai:tiny", base_url=llama_url, wire=Cutting(reads), policy=policy) as client:
-        with client.stream(COUNT, temperature=0, max_tokens=90) as stream:
-            text = "".join(stream.text)
-            reply = stream.reply()
+    client = fc.Client("openai:tiny", base_url=llama_url, wire=Cutting(reads), policy=policy)
+    with client, client.stream(COUNT, temperature=0, max_tokens=90) as stream:
+        text = "".join(stream.text)
+        reply = stream.reply()
     assert text == reply.text == ANSWER
     assert reply.recovered == recover
     assert [attempt.role for attempt in reply.attempts] == ["primary", "retry"]

@@ -303,7 +303,7 @@ async def test_all_broken_is_no_reason_to_give_up(places) -> None:
     [(faults.status(500), ["a", "a"]), (faults.status(529), ["a", "b"]), (faults.status(429), ["a", "b"])],
 )
 async def test_what_is_tried_again_here(places, fault: Any, asked: list[str]) -> None:
-    """A text that ends in white space is sent without it; however the rest begins, what was shown counts."""
+    """With retries and another target: what broke is tried again here, want of capacity goes elsewhere at once."""
     here = places("openai:a", "openai:b", retry=Retry())
     here.meet("a", fault)
     reply = await here.client.chat(PROMPT)

@@ -442,6 +442,7 @@ async def test_no_copy_while_there_is_no_capacity(rigs) -> None:
     assert await rig.copied()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0.02, 0.05])
 async def test_everybody_is_slow(rigs, budget: float) -> None:
     """Eight times slower for a minute, at 20 requests a second: hardly any copies, and no call fails for it."""
