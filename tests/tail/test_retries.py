@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from fastclient import AsyncClient, Hedge, Limits, Policy, Retry, Route, Target, Timeouts
 from fastclient.errors import (
     BadRequest,
+    ConfigError,
     ConnectFailed,
     ConnectTimeout,
     FastClientError,
@@ -512,3 +513,19 @@ async def test_after_content_an_overload_is_a_break(rig) -> None:
     error = await here.fails(StreamCut)
     assert (error.tokens, len(here.asked)) == (3, 1)
     assert isinstance(error.__cause__, Overloaded)
+
+
+async def test_closing_wakes_who_waits_to_try_again(rig) -> None:
+    """A call that sleeps off a pause when its client is closed ends at once, with nothing sent any more."""
+    here = rig()
+    here.plans.append(faults.status(429, retry_after="60"))
+    async with anyio.create_task_group() as calls:
+
+        async def call() -> None:
+            with pytest.raises(ConfigError, match="closed"):
+                await here.client.chat(PROMPT)
+
+        calls.start_soon(call)
+        await anyio.sleep(1)
+        await here.client.aclose()
+    assert (anyio.current_time(), len(here.asked)) == (pytest.approx(1), 1)

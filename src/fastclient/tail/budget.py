@@ -36,7 +36,10 @@ class Budget:
         """A request of this cost begins; `weight` up to 1 says how much of its due is paid in."""
         self._requests += 1
         self._total += cost
-        self.balance = min(self.balance + self._share * cost * weight, max(self.balance, _DEPTH * self.mean))
+        most = _DEPTH * self._total / self._requests
+        if self.balance < most:
+            balance = self.balance + self._share * cost * weight
+            self.balance = balance if balance < most else most
 
     def spend(self, cost: float = 1.0) -> bool:
         """Take this much, if it is there."""

@@ -29,18 +29,20 @@ class Drift:
 
     def add(self, seconds: float, now: float) -> None:
         """An answer took this long."""
-        self._seen += 1
+        self._seen = seen = self._seen + 1
         value = log(seconds) if seconds > 1e-9 else -20.0
-        first = 1 / self._seen
-        self._fast += (value - self._fast) * (0.04 if first < 0.04 else first)
-        slowly = max(0.00025, first, min(60.0, now - self._now) / _RARE)
-        self._slow += (value - self._slow) * slowly
+        slowly = (now - self._now) / _RARE
+        if slowly > 0.03:
+            slowly = 0.03
         self._now = now
         off, swing = value - self._medium, self._fast - self._medium
-        self._medium += off * (0.0025 if first < 0.0025 else first)
-        if self._seen > _SETTLED:
-            step = max(0.0005, 1 / (self._seen - _SETTLED))
-            self._spread += (min(off * off, 4.0) - self._spread) * step  # a straggler is no reason to expect swings
+        self._fast += (value - self._fast) / (seen if seen < 25 else 25)
+        self._medium += off / (seen if seen < 400 else 400)
+        self._slow += (value - self._slow) * max(slowly, 1 / (seen if seen < 4000 else 4000))
+        if seen > _SETTLED:
+            step = 0.0005 if seen > 2000 + _SETTLED else 1 / (seen - _SETTLED)
+            square = off * off  # a straggler is no reason to expect swings
+            self._spread += ((4.0 if square > 4.0 else square) - self._spread) * step
             self._swing += (swing * swing - self._swing) * step
         growth = self._fast - self._slow
         self.calm = 1.0 if growth < _GROWN else 2.25 * exp(-2.0 * growth)

@@ -106,13 +106,15 @@ class Latency:
 
     def observe(self, tokens: float, seconds: float, now: float) -> None:
         """An attempt got its first content after this long."""
-        self._note(tokens, min(max(1e-6, seconds), _LONGEST), now, True)  # in this order NaN is absorbed too
+        self._note(tokens, seconds, now, True)
 
     def censor(self, tokens: float, seconds: float, now: float) -> None:
         """An attempt was given up after this long, without content and without failure."""
-        self._note(tokens, min(max(1e-6, seconds), _LONGEST), now, False)
+        self._note(tokens, seconds, now, False)
 
     def _note(self, tokens: float, seconds: float, now: float, answered: bool) -> None:
+        if not 1e-6 < seconds < _LONGEST:
+            seconds = min(max(1e-6, seconds), _LONGEST)  # in this order NaN is absorbed too
         self.own += 1
         if self.own > _FIRST_FIT:
             self._add(tokens, seconds, now, answered)
@@ -140,7 +142,9 @@ class Latency:
         self._unit /= fade
         weight = drift.calm * drift.calm  # what a freeze did to hundreds of requests says little about the next one
         self.samples = self.samples * fade + weight
-        place = 0 if scaled <= _FIRST else min(_BINS - 1, 1 + int(log(scaled / _FIRST) / _STEP))
+        place = 0 if scaled <= _FIRST else 1 + int(log(scaled / _FIRST) / _STEP)
+        if place >= _BINS:
+            place = _BINS - 1
         (self._ends if answered else self._censored)[place] += self._unit * weight
         if self._unit > _HUGE:
             self._rescale()

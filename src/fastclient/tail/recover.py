@@ -31,7 +31,7 @@ class RecoveringStream(Stream):
     def __init__(self, inner: Stream, call: Call, mode: Recovery, rest: Rest, reopen: Reopen) -> None:
         self._inner = inner
         self._record: CallRecord = call.record
-        self._mode = mode
+        self._mode: Recovery = mode
         self._rest = rest
         self._reopen = reopen
         self._texts: list[str] = []

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import random
 
-import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential
 
 from fastclient.config import Retry
@@ -37,7 +36,8 @@ def retried(retry: Retry, upstreams: Upstreams, rng: Callable[[], float] = rando
 
     def layer(handler: Handler) -> Handler:
         async def retrying(call: Call) -> Stream:
-            budget = upstreams.of(call.target).retry_budget(retry.budget)
+            upstream = upstreams.of(call.target)
+            budget = upstream.retry_budget(retry.budget)
             if call.role != "retry":  # another layer's, for a call that has paid
                 budget.deposit()
             retrial = Retrial(retry, budget, call, rng)
@@ -48,7 +48,7 @@ def retried(retry: Retry, upstreams: Upstreams, rng: Callable[[], float] = rando
                     wait = retrial.wait(error, call.record.clock())
                     if wait is None:
                         raise
-                await anyio.sleep(wait)
+                await upstream.sleep(wait)
                 call = replace(call, role="retry")
 
         return retrying

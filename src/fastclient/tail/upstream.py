@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import anyio
+
 from fastclient.config import Limits, Timeouts
 from fastclient.engine.clock import running_loop
 from fastclient.engine.stack import Handler, Layer
@@ -58,6 +60,7 @@ class Upstream:
         self.gate = gate
         self.breaker = Breaker()
         self._retries: dict[float, Budget] = {}
+        self._sleeping: set[anyio.Event] = set()
         self._like = like
         self._latencies: dict[tuple[bool, object], Latency] = {}
         self._hedgings: dict[tuple[Latency, float], Hedging] = {}
@@ -77,13 +80,25 @@ class Upstream:
             if waiter.event is not None:
                 waiter.event.set()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait before the next try here, unless the client is closed meanwhile."""
+        closed = anyio.Event()
+        self._sleeping.add(closed)
+        try:
+            with anyio.move_on_after(seconds):
+                await closed.wait()
+        finally:
+            self._sleeping.discard(closed)
+
     def turn_away(self) -> None:
         """The client is closed: nobody waits here any longer."""
-        for waiter in self.gate.clear():
+        waiters = self.gate.clear()
+        for waiter in waiters:
             waiter.error = ConfigError.at("client", "closed while this call was waiting")
-            if waiter.event is not None:
+        for event in (*(waiter.event for waiter in waiters), *self._sleeping):
+            if event is not None:
                 try:
-                    waiter.event.set()
+                    event.set()
                 except RuntimeError:  # on a loop that ended and left its tasks standing
                     logger.debug("a call was left waiting on a closed event loop")
 
