@@ -77,7 +77,7 @@ def demo(options: argparse.Namespace) -> int:
     screen = Screen()
     real = options.model is not None
     jobs = workload(
-        options.calls or (40 if options.quick else 12 if real else 800), options.seed, longest=500 if real else 6000
+        options.calls or (40 if options.quick else 12 if real else 600), options.seed, longest=500 if real else 6000
     )
     if real:
         AsyncClient(options.model, base_url=options.base_url)  # a missing key or a wrong URL shows before any question
