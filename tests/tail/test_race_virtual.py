@@ -500,3 +500,16 @@ async def test_a_broken_target_gets_no_copies(rigs) -> None:
         rig.plans.clear()
     asked = [exchange.request.model for exchange in rig.fake.exchanges].count("small")
     assert asked < 12
+
+
+async def test_waiting_in_line_is_no_lateness(rigs) -> None:
+    """A request that got its permit late and its answer in time is not copied."""
+    rig = await rigs(limits=Limits(concurrency=5)).warm()
+    rig.meet(*[(Wait(25.5), Tokens("Long."))] * 5, (Wait(1.1), Tokens("Usual.")))
+    async with anyio.create_task_group() as calls:
+        for _ in range(5):
+            calls.start_soon(partial(rig.client.chat, PROMPT, hedge=False))
+        await anyio.sleep(20)
+        reply = await rig.client.chat(PROMPT)
+    assert story(reply.attempts) == [("primary", "won")]
+    assert reply.timings.queue == pytest.approx(5.5, abs=0.01)

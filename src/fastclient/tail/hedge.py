@@ -102,8 +102,7 @@ class Hedging:
             return False
         spare = self.budget.balance - cost
         if spare < 0:
-            scaled_wait = self._deep if scaled < self._deep else 0.0
-            ticket.wake = max(ticket.started + scaled_wait * ticket.usual, now + 0.15 * age)
+            ticket.wake = max(ticket.started + self._deep * ticket.usual, now + 0.15 * age)
             return False
         need = self._early if spare >= _RESERVE * self.budget.mean else self._deep
         if scaled < need * 0.999999:

@@ -8,10 +8,11 @@ from fastclient.config import Policy
 from fastclient.engine.stack import Layer
 from fastclient.tail.deadline import deadline
 from fastclient.tail.fallback import routed
+from fastclient.tail.learn import learned
 from fastclient.tail.permit import limited
 from fastclient.tail.race import hedged
 from fastclient.tail.retry import retried
-from fastclient.tail.upstream import Upstreams, learned
+from fastclient.tail.upstream import Upstreams
 from fastclient.target import Target, as_target
 
 __all__ = ["layers"]

@@ -36,6 +36,7 @@ from fastclient.types import Call, Role
 __all__ = ["hedged"]
 
 _FINAL = (BadRequest, AuthenticationFailed, PermissionDenied, NotFound, ConfigError)  # about the request itself
+_HAIR = 0.002  # seconds from the decision to send to the start of the attempt, if nothing was in the way
 _CLOSE = 1.0  # seconds a loser may take to close
 
 
@@ -52,10 +53,8 @@ def hedged(hedge: Hedge, targets: Sequence[Target], upstreams: Upstreams) -> Lay
             cost = float(call.tokens + 1)
             ticket = policy.start(clock(), tokens=call.tokens, cost=cost, hedgeable=bool(places))
             if ticket.wake == inf:
-                stream = await _alone(handler, call, policy, ticket)
-            else:
-                stream = await Race(handler, call, policy, ticket, lambda: _choice(call, places, upstreams)).run()
-            return stream
+                return await _alone(handler, call, policy, ticket)
+            return await Race(handler, call, policy, ticket, lambda: _choice(call, places, upstreams)).run()
 
         return hedging
 
@@ -182,6 +181,9 @@ class Race:
         if self._over or self._decided():
             return
         call, ticket = self._call, self._ticket
+        if self._waited():
+            self._call_off = alarm(ticket.wake, self._ring)
+            return
         upstream = self._choice()
         cost = _price(call, upstream)
         sent = self._policy.send_copy(ticket, call.record.clock(), cost=cost, usable=upstream is not None)
@@ -192,6 +194,18 @@ class Race:
             self._copy.begin()
         elif ticket.wake < inf:
             self._call_off = alarm(ticket.wake, self._ring)
+
+    def _waited(self) -> bool:
+        """Whether the request was, or is, in line for a permit: that is no lateness, so the ticket starts anew."""
+        call, ticket = self._call, self._ticket
+        attempts = call.record.attempts[self._first :]
+        own = next((attempt for attempt in attempts if attempt.role == call.role), None)
+        shift = (call.record.clock() if own is None else own.marks.started) - ticket.started
+        if shift < _HAIR:
+            return False
+        ticket.started += shift
+        ticket.wake += shift
+        return True
 
     async def _run_copy(self, call: Call) -> Stream:
         """The copy's answer, if it comes first; then the request is given up."""
@@ -225,6 +239,7 @@ class Race:
         if self._winning is None:
             policy.dropped(ticket)
         else:
+            self._waited()
             policy.first_content(ticket, call.record.clock())
             for attempt in attempts:
                 if attempt.role != self._winning and attempt.outcome in ("cancelled", "won"):

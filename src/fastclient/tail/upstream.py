@@ -1,36 +1,21 @@
 """What is known of each place calls go to: how fast it is, how healthy, how much it still takes. Learned call by call.
 
-One `Upstream` stands for a target (provider, server, key and model). Every layer that steers calls looks here, and one
-layer, `learned`, right around the attempt, writes down what happened.
+One `Upstream` stands for a target (provider, server, key and model). Every layer that steers calls looks here; the
+layer `learned` writes.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import anyio
 
-from fastclient.config import Limits, Timeouts
+from fastclient.config import Limits
 from fastclient.engine.clock import running_loop
-from fastclient.engine.stack import Handler, Layer
-from fastclient.engine.stream import Stream
-from fastclient.errors import (
-    ConfigError,
-    ConnectFailed,
-    ConnectTimeout,
-    DeadlineExceeded,
-    FirstTokenTimeout,
-    Overloaded,
-    ProviderError,
-    RateLimited,
-    ServerFailed,
-    StreamCut,
-)
-from fastclient.observe.timing import AttemptRecord
+from fastclient.errors import ConfigError
 from fastclient.providers.dialect import find
 from fastclient.providers.repeat import stops_billing
 from fastclient.tail.breaker import Breaker
@@ -39,13 +24,12 @@ from fastclient.tail.hedge import Hedging
 from fastclient.tail.latency import Latency
 from fastclient.tail.limit import Gate, Place
 from fastclient.target import Target
-from fastclient.types import Call, Request
+from fastclient.types import Request
 
-__all__ = ["Upstream", "Upstreams", "learned"]
+__all__ = ["Upstream", "Upstreams"]
 
 logger = logging.getLogger("fastclient")
 
-_BROKEN = (ServerFailed, ConnectFailed, ConnectTimeout, FirstTokenTimeout, StreamCut)
 _TIERS = ("auto", "default", "flex", "priority", "scale", "standard_only", "batch")  # others are taken together
 _LEAST_LIMIT = 10.0  # seconds to first content that are never too long
 _ENOUGH = 500.0  # samples from which the far end of the distribution means something
@@ -165,95 +149,3 @@ def _relative(target: Target, known: dict[Target, Upstream]) -> Latency | None:
         for latency in upstream.latencies()
     ]
     return max(shapes, key=lambda shape: shape[:2])[2] if shapes else None
-
-
-def learned(upstreams: Upstreams, timeouts: Timeouts, *, strict: bool) -> Layer:
-    """The layer right around the attempt: it learns from how each one goes.
-
-    With `strict`, what was learned also shortens the wait for the first content.
-    """
-
-    def layer(handler: Handler) -> Handler:
-        async def learning(call: Call) -> Stream:
-            upstream = upstreams.of(call.target)
-            latency = upstream.latency(call.request)
-            record = call.record.attempt(call.role, call.target.name)
-            record.input_tokens = call.tokens
-            lesson = Lesson(upstream, latency, call, record)
-            patience = (
-                upstream.patience(latency, call.tokens, timeouts.first_token)
-                if strict and _plain(call.request)
-                else None
-            )
-            try:
-                stream = await handler(replace(call, attempt=record, patience=patience))
-            except BaseException as error:
-                _learn(lesson.failed, error)
-                raise
-            _learn(lesson.answered)
-            return stream
-
-        return learning
-
-    return layer
-
-
-def _learn(lesson: Callable[..., None], *what: BaseException) -> None:
-    """What goes wrong in learning costs knowledge, never a call."""
-    try:
-        lesson(*what)
-    except Exception as error:
-        logger.warning("learning from an attempt failed with %s", type(error).__name__)
-
-
-def _plain(request: Request) -> bool:
-    """Whether the length of its texts says how long a request takes: no images or files, no tools, no schema."""
-    if "tools" in request.params or "response_format" in request.params:
-        return False
-    contents = (message.get("content") for message in request.messages)
-    return all(content is None or isinstance(content, str) for content in contents)
-
-
-class Lesson:
-    """What one attempt teaches about its upstream."""
-
-    __slots__ = ("_call", "_latency", "_place", "_record", "_unasked", "_upstream")
-
-    def __init__(self, upstream: Upstream, latency: Latency, call: Call, record: AttemptRecord) -> None:
-        self._upstream = upstream
-        self._latency = latency
-        self._call = call
-        self._record = record
-        # Without a layer that asks the gate, the gate is at least told, so that it knows of refusals and quotas.
-        self._unasked = call.place is None
-        self._place = call.place or upstream.gate.enter_anyway(record.marks.started, tokens=call.tokens)
-
-    def answered(self) -> None:
-        """The first content is in hand."""
-        marks, upstream = self._record.marks, self._upstream
-        now = marks.clock()
-        first = now if marks.first_content is None else marks.first_content
-        self._latency.observe(self._call.tokens, first - marks.started, now)
-        upstream.breaker.succeeded(now)
-        upstream.gate.heard(self._record.rates, now, self._place)
-        upstream.gate.answered(now, self._place)
-        if self._unasked:
-            upstream.gate.done(self._place, now)
-
-    def failed(self, error: BaseException) -> None:
-        """It failed, or was given up: then it would have taken longer than this."""
-        marks, upstream = self._record.marks, self._upstream
-        now = marks.clock()
-        upstream.gate.heard(self._record.rates, now, self._place)
-        late = type(error) is DeadlineExceeded and marks.first_content is None
-        if late or isinstance(error, FirstTokenTimeout) or not isinstance(error, Exception):
-            self._latency.censor(self._call.tokens, now - marks.started, now)
-        if isinstance(error, (RateLimited, Overloaded)):
-            if error.retryable:  # an empty account is none of the gate's business
-                upstream.refused(now, error.retry_after, self._place)
-        elif isinstance(error, _BROKEN):
-            upstream.breaker.failed(now)
-        elif isinstance(error, ProviderError):
-            upstream.breaker.succeeded(now)  # it works, and does not like this request
-        if self._unasked:
-            upstream.gate.leave(self._place, now)
