@@ -69,10 +69,9 @@ class Core:
         self.policy = policy
         self.blocking = blocking
         self._stats = StatsRecorder()
-        self._open = Switch()
+        self._open = Switch(blocking)
         self._own_wire = isinstance(wire, str)
         self._wire = _wire(wire, policy)
-        self._pid = os.getpid()
         self._upstreams = Upstreams(policy.limits)
         self._build()
 
@@ -81,7 +80,7 @@ class Core:
         for lever in policy.pending():
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         across: tuple[Layer, ...] = (seam,) if self.blocking else ()
-        inner = stack(*across, *self._tail(), self._while_open, around=attempt(self._wire, policy.timeouts))
+        inner = stack(*across, *self._tail(), self._open.layer, around=attempt(self._wire, policy.timeouts))
         self.handler = timed(inner, policy.observers, self._stats)
 
     def _tail(self) -> tuple[Layer, ...]:
@@ -90,15 +89,6 @@ class Core:
         if not (policy.retry or policy.hedge or policy.limits or policy.route):
             return ()
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire))
-
-    def _while_open(self, handler: Handler) -> Handler:
-        """The layer that sends nothing any more once the client is closed, for calls that were waiting meanwhile."""
-
-        async def checking(call: Call) -> Stream:
-            self._check_usable()
-            return await handler(call)
-
-        return checking
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
@@ -113,7 +103,7 @@ class Core:
 
     def ask(self, messages: Messages, options: Mapping[str, Any]) -> Request:
         """Check that this client may be used, and the caller's words."""
-        self._check_usable()
+        self._open.check()
         request = checked(messages, options)
         if request.hedge and self.policy.hedge is None:
             raise ConfigError.of("hedge", request.hedge, "needs a policy that hedges: Policy(hedge=Hedge())")
@@ -121,16 +111,9 @@ class Core:
             raise ConfigError.of("recover", request.recover, "needs a policy with a route: Policy(route=Route())")
         return request
 
-    def _check_usable(self) -> None:
-        """Whether this client may be used here and now."""
-        if not self._open.on:
-            raise ConfigError.at("client", "closed")
-        if not self.blocking and os.getpid() != self._pid:
-            raise ConfigError.at("client", "an AsyncClient cannot be used after a fork: make one in the child process")
-
     def begin(self, request: Request, *, held: bool) -> Call:
         """A call for this request, from now on. `held` says whether the caller will see chunks."""
-        self._check_usable()
+        self._open.check()
         clock = monotonic if self.blocking else running_clock()
         started = clock()
         record = CallRecord(clock, started, consumer=0.0 if held else None)
@@ -159,7 +142,7 @@ class Core:
         emit(self.policy.observers, StreamAbandoned(call_id=call.id))
 
     async def warm(self, connections: int) -> Warmed:
-        self._check_usable()
+        self._open.check()
         whole("connections", connections)
         return await warmed(self._wire, self.target, self.policy.timeouts, connections)
 
@@ -179,9 +162,28 @@ class Core:
 
 
 class Switch:
-    """Whether a client and its copies may be used."""
+    """Whether a client and its copies may be used. It knows no client, so that a dropped one ends at once."""
 
-    on = True
+    def __init__(self, blocking: bool) -> None:
+        self.on = True
+        self._blocking = blocking
+        self._pid = os.getpid()
+
+    def check(self) -> None:
+        """Raise ConfigError if it may not."""
+        if not self.on:
+            raise ConfigError.at("client", "closed")
+        if not self._blocking and os.getpid() != self._pid:
+            raise ConfigError.at("client", "an AsyncClient cannot be used after a fork: make one in the child process")
+
+    def layer(self, handler: Handler) -> Handler:
+        """Sends nothing any more once the client is closed, for calls that were waiting meanwhile."""
+
+        async def checking(call: Call) -> Stream:
+            self.check()
+            return await handler(call)
+
+        return checking
 
 
 def _resolved(target: Target, *, key_needed: bool) -> Target:

@@ -9,6 +9,7 @@ import math
 import os
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -675,3 +676,17 @@ async def test_warming_a_broken_wire_is_reported() -> None:
     async with fc.AsyncClient("openai:m", wire=Broken()) as made:
         warmed = await made.warm(connections=3)
     assert (warmed.ready, warmed.error) == (0, "OSError")
+
+
+def test_a_dropped_client_ends_at_once() -> None:
+    """No lever ties a client into a knot: dropped, it is gone with its connections, without waiting for a collection."""
+    policy = fc.Policy(hedge=fc.Hedge(), limits=fc.Limits(), route=fc.Route(recover="restart"))
+    gc.disable()
+    try:
+        client = fc.AsyncClient("openai:m", wire=FakeProvider("Hello"), policy=policy)
+        assert asyncio.run(client.chat("Hi")).text == "Hello"
+        core = weakref.ref(client._core)
+        del client
+        assert core() is None
+    finally:
+        gc.enable()
