@@ -679,7 +679,7 @@ async def test_warming_a_broken_wire_is_reported() -> None:
 
 
 def test_a_dropped_client_ends_at_once() -> None:
-    """No lever ties a client into a knot: dropped, it is gone with its connections, without waiting for a collection."""
+    """No lever ties a client into a knot: dropped, it is gone with its connections, without a collection."""
     policy = fc.Policy(hedge=fc.Hedge(), limits=fc.Limits(), route=fc.Route(recover="restart"))
     gc.disable()
     try:
