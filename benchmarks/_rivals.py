@@ -63,7 +63,8 @@ class Rival:
         pass
 
     def delay(self, now: float) -> float:
-        raise NotImplementedError
+        """Seconds until a copy; never, unless a policy says otherwise."""
+        return inf
 
     def granted(self, now: float) -> bool:
         return True

@@ -13,6 +13,7 @@ deadlines, the others give up after 30 s. The gate learns the rate from the simu
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -157,14 +158,15 @@ class Call:
     attempts: int = 0
 
 
-class Callers:
+class Callers(ABC):
     """What all ways of calling have in common: the counting."""
 
     def __init__(self, loop: Loop, provider: Provider, rng: Random, result: Result) -> None:
         self.loop, self.provider, self.rng, self.result = loop, provider, rng, result
 
+    @abstractmethod
     def call(self, call: Call) -> None:
-        raise NotImplementedError
+        """See one wish through."""
 
     def send(self, call: Call, heard: Callable[[Answer], None]) -> None:
         call.attempts += 1

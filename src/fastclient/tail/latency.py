@@ -65,7 +65,7 @@ class SizeModel:
 class Latency:
     """The distribution of first-content times at one upstream, in multiples of the usual time for the prompt's size.
 
-    A sample costs about 2 us, a refit (each 32 samples) about 30 us; `benchmarks/test_tail.py` measures both.
+    A refit, each 32 samples, costs about 30 us; `benchmarks/test_tail.py` measures it, and a request with its share.
     """
 
     __slots__ = (

@@ -90,14 +90,15 @@ async def _alone(handler: Handler, call: Call, policy: Hedging, ticket: Ticket) 
     try:
         stream = await handler(call)
     except BaseException as error:
-        _tell_failure(policy, ticket, error)
+        policy.dropped(ticket)
+        _hear(policy, error)
         raise
     policy.first_content(ticket, call.record.clock())
     return stream
 
 
-def _tell_failure(policy: Hedging, ticket: Ticket, error: BaseException) -> None:
-    policy.dropped(ticket)
+def _hear(policy: Hedging, error: BaseException) -> None:
+    """Tell the policy if an upstream has no capacity."""
     if isinstance(error, (RateLimited, Overloaded)):
         policy.overloaded()
 
@@ -106,7 +107,8 @@ class Race:
     """One request, one copy at most.
 
     The request runs in the caller's own task, because hardly any is ever copied: an alarm costs it a few microseconds,
-    a task group a hundred. The copy gets a task of its own, which is over before the winner is handed out.
+    a task group would cost many times that. The copy gets a task of its own, which is over before the winner is handed
+    out.
     """
 
     def __init__(
@@ -167,14 +169,10 @@ class Race:
 
     def _settles(self, error: Exception) -> bool:
         """Whether a failure of the request itself is the end: there is no copy, or none will do better."""
-        self._hear(error)
+        _hear(self._policy, error)
         if self._copy is None:
             return True
         return isinstance(error, _FINAL) and not (isinstance(error, FastClientError) and error.retryable)
-
-    def _hear(self, error: Exception) -> None:
-        if isinstance(error, (RateLimited, Overloaded)):
-            self._policy.overloaded()
 
     async def _ring(self) -> None:
         """The alarm: send a copy, or look again later."""
@@ -213,7 +211,7 @@ class Race:
             try:
                 stream = await self._handler(call)
             except Exception as error:
-                self._hear(error)
+                _hear(self._policy, error)
                 raise
             if not (self._over or self._decided()):
                 self._winning, self._copied = "hedge", stream
