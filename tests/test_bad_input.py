@@ -439,10 +439,8 @@ def test_messages_that_cannot_be_translated(message: dict[str, Any], place: str,
 
 FROZEN: list[Any] = [
     fc.Timeouts(), fc.Retry(), fc.Hedge(), fc.Limits(), fc.Prompt(), fc.Policy(), fc.Price(input=1, output=2),
-    fc.Target("openai:m"), fc.Usage(), fc.CacheInfo(), fc.Timings(total=1.0), ToolCallDelta(0),
+    fc.Target("openai:m"), fc.Usage(), fc.Timings(total=1.0), ToolCallDelta(0), fc.Cache(),
     fc.ToolCall(id="i", name="n", arguments="{}"), StreamAbandoned(call_id="x"),
-    Request(messages=({"role": "user", "content": "x"},)),
-    fc.Reply(text="x", model="m", timings=fc.Timings(total=1.0)),
     fc.Attempt(role="primary", target="t", outcome="won", timings=fc.Timings(total=1.0)),
 ]  # fmt: skip
 
@@ -463,7 +461,7 @@ def test_values_are_frozen(value: Any) -> None:
     "kind",
     [
         *(fc.Timeouts, fc.Retry, fc.Hedge, fc.Limits, fc.Prompt, fc.Policy, fc.Price, fc.Usage, fc.Timings, fc.Reply),
-        *(fc.Attempt, fc.ToolCall, fc.CacheInfo, Request, Call, CallFinished, StreamAbandoned),
+        *(fc.Attempt, fc.ToolCall, fc.Cache, Request, Call, CallFinished, StreamAbandoned),
     ],
 )
 def test_values_take_keywords_only(kind: type) -> None:

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastclient._version import __version__
-from fastclient.config import Hedge, Limits, Policy, Prompt, Retry, Route, Timeouts
+from fastclient.config import Cache, Hedge, Limits, Policy, Prompt, Retry, Route, Timeouts
 from fastclient.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -43,14 +43,24 @@ from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall
 if TYPE_CHECKING:
     from fastclient.blocking import Client as Client
     from fastclient.blocking import ReplyStream as ReplyStream
+    from fastclient.cache.disk import DiskStore as DiskStore
+    from fastclient.cache.memory import MemoryStore as MemoryStore
+    from fastclient.cache.redis import RedisStore as RedisStore
     from fastclient.client import AsyncClient as AsyncClient
     from fastclient.client import AsyncReplyStream as AsyncReplyStream
+    from fastclient.precompute import Precomputed as Precomputed
+    from fastclient.precompute import Schedule as Schedule
 
 _LAZY = {
     "AsyncClient": "fastclient.client",
     "AsyncReplyStream": "fastclient.client",
     "Client": "fastclient.blocking",
+    "DiskStore": "fastclient.cache.disk",
+    "MemoryStore": "fastclient.cache.memory",
+    "Precomputed": "fastclient.precompute",
+    "RedisStore": "fastclient.cache.redis",
     "ReplyStream": "fastclient.blocking",
+    "Schedule": "fastclient.precompute",
 }
 
 __all__ = [
@@ -59,6 +69,7 @@ __all__ = [
     "Attempt",
     "AuthenticationFailed",
     "BadRequest",
+    "Cache",
     "CacheInfo",
     "Chunk",
     "Client",
@@ -66,25 +77,30 @@ __all__ = [
     "ConnectFailed",
     "ConnectTimeout",
     "DeadlineExceeded",
+    "DiskStore",
     "FastClientError",
     "FirstTokenTimeout",
     "Hedge",
     "Limits",
     "LocalUnavailable",
+    "MemoryStore",
     "NotFound",
     "Overloaded",
     "PermissionDenied",
     "Policy",
+    "Precomputed",
     "Price",
     "Prompt",
     "PromptTooLong",
     "ProviderError",
     "QueueTimeout",
     "RateLimited",
+    "RedisStore",
     "Reply",
     "ReplyStream",
     "Retry",
     "Route",
+    "Schedule",
     "ServerFailed",
     "StreamCut",
     "StreamStalled",

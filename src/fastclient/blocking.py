@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack, overload
 
 from fastclient.config import Policy
 from fastclient.core import Core
 from fastclient.engine.seam import drive, engine, running_engine
+from fastclient.precompute import Precomputed, Prompts, Schedule, plan
 from fastclient.reading import Reading
 from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
@@ -66,6 +67,48 @@ class Client:
     def warm(self, connections: int = 1) -> Warmed:
         """Open connections now, so that the next calls do not have to. A failure is reported, not raised."""
         return engine().run(lambda: self._core.warm(connections))
+
+    @overload
+    def precompute(
+        self,
+        prompts: Prompts,
+        *,
+        limit: int = 4,
+        every: None = None,
+        when: Callable[[], bool] | None = None,
+        progress: Callable[[Precomputed], object] | None = None,
+        **options: Unpack[Options],
+    ) -> Precomputed: ...
+
+    @overload
+    def precompute(
+        self,
+        prompts: Prompts,
+        *,
+        limit: int = 4,
+        every: float,
+        when: Callable[[], bool] | None = None,
+        progress: Callable[[Precomputed], object] | None = None,
+        **options: Unpack[Options],
+    ) -> Schedule: ...
+
+    def precompute(
+        self,
+        prompts: Prompts,
+        *,
+        limit: int = 4,
+        every: float | None = None,
+        when: Callable[[], bool] | None = None,
+        progress: Callable[[Precomputed], object] | None = None,
+        **options: Unpack[Options],
+    ) -> Precomputed | Schedule:
+        """Ask now for what will be wanted later, and return when all of it is through. See `AsyncClient.precompute`.
+
+        With `every` it returns at once: the rounds go on in the background until the returned `Schedule` is stopped.
+        `when`, `progress` and a function given as `prompts` are then called on the background thread.
+        """
+        ahead = plan(self._core, prompts, options, limit=limit, every=every, when=when, progress=progress)
+        return engine().run(ahead.round) if every is None else Schedule(ahead)
 
     def with_(self, *, policy: Policy) -> Self:
         """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""

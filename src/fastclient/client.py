@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 from fastclient.config import Policy
 from fastclient.core import Core
 from fastclient.engine.detached import spawner
+from fastclient.precompute import Precomputed, Prompts, plan
 from fastclient.reading import Reading
 from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
@@ -79,6 +80,29 @@ class AsyncClient:
     async def warm(self, connections: int = 1) -> Warmed:
         """Open connections now, so that the next calls do not have to. A failure is reported, not raised."""
         return await self._core.warm(connections)
+
+    async def precompute(
+        self,
+        prompts: Prompts,
+        *,
+        limit: int = 4,
+        every: float | None = None,
+        when: Callable[[], bool] | None = None,
+        progress: Callable[[Precomputed], object] | None = None,
+        **options: Unpack[Options],
+    ) -> Precomputed:
+        """Ask now for what will be wanted later, so that the cache has it then.
+
+        Asks `limit` prompts at once, at background priority, and only for answers that are not there yet. `when` is
+        asked before each prompt; those it says no to are left out. `progress` is called after each prompt. With
+        `every`, a new round begins every so many seconds, which also renews what would expire before the next, until
+        the task is cancelled; `prompts` may then be a function that gives each round its own. Failures are counted, not
+        raised; raises ConfigError for prompts or options that cannot be, and without a cache.
+        """
+        ahead = plan(self._core, prompts, options, limit=limit, every=every, when=when, progress=progress)
+        if every is not None:
+            await ahead.rounds()
+        return await ahead.round()
 
     def with_(self, *, policy: Policy) -> Self:
         """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""

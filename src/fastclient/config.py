@@ -6,19 +6,21 @@ seconds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastclient.checks import instance, one_of, seconds, share, whole
+from fastclient.checks import instance, is_number, one_of, seconds, share, whole
 from fastclient.errors import ConfigError
 from fastclient.target import Target, as_target
 from fastclient.types import Recovery
 
 if TYPE_CHECKING:
+    from fastclient.cache.store import Store
     from fastclient.observe.events import Event
 
-__all__ = ["Hedge", "Limits", "Policy", "Prompt", "Retry", "Route", "Timeouts"]
+__all__ = ["Cache", "Hedge", "Limits", "Policy", "Prompt", "Retry", "Route", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,47 @@ def _targets(name: str, targets: object) -> tuple[Target, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """Answers are kept, and the same request is answered from there; the same request at the same time is sent once.
+
+    `store` is a `MemoryStore` (by default one of its own), a `DiskStore` or a `RedisStore`. An answer is served for
+    `ttl` seconds, and for `stale` more while a new one is fetched in the background. Requests share answers only within
+    a `namespace`, one target and one API key; a call may name another namespace. A refusal that would come again (400,
+    404 and the like) is remembered for `negative` seconds; 0: never. `samples` is how many different answers to keep
+    and take turns with. With `pace`, a stored answer is streamed at that many content chunks per second, otherwise at
+    once. Only answers that ended cleanly are kept: not what broke off, was filtered, was cut by a length limit the
+    caller had not set, or came from another model than the one asked for.
+    """
+
+    store: Store | None = None
+    ttl: float = 3600.0
+    stale: float = 0.0
+    namespace: str = "default"
+    negative: float = 30.0
+    samples: int = 1
+    pace: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.store is None:
+            from fastclient.cache.memory import MemoryStore
+
+            object.__setattr__(self, "store", MemoryStore())
+        elif isinstance(self.store, type) or not all(callable(getattr(self.store, name, None)) for name in _STORE):
+            raise ConfigError.of("cache.store", self.store, "must be a MemoryStore, a DiskStore or a RedisStore")
+        seconds("cache.ttl", self.ttl)
+        for name in ("stale", "negative"):
+            if getattr(self, name) != 0:
+                seconds(f"cache.{name}", getattr(self, name))
+        instance("cache.namespace", self.namespace, str)
+        whole("cache.samples", self.samples)
+        if self.pace is not None and not (is_number(self.pace) and self.pace > 0):
+            raise ConfigError.of("cache.pace", self.pace, "must be a number of chunks per second above 0")
+
+
+_STORE = ("open", "get", "put", "close", "stats")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """What may be done to a prompt before it is sent. `provider_cache` is "auto" or "off"."""
 
@@ -156,7 +199,7 @@ class Policy:
     retry: Retry | None = field(default_factory=Retry)
     hedge: Hedge | None = None
     limits: Limits | None = None
-    cache: None = None
+    cache: Cache | None = None
     semantic: None = None
     prompt: Prompt | None = None
     route: Route | None = None
@@ -168,33 +211,38 @@ class Policy:
             ("retry", Retry),
             ("hedge", Hedge),
             ("limits", Limits),
+            ("cache", Cache),
             ("prompt", Prompt),
             ("route", Route),
         ):
             if getattr(self, name) is not None:
                 instance(f"policy.{name}", getattr(self, name), kind)
-        for name in ("cache", "semantic"):
-            if getattr(self, name) is not None:
-                raise ConfigError.of(f"policy.{name}", getattr(self, name), "has no layer in this version: use None")
+        if self.semantic is not None:
+            raise ConfigError.of("policy.semantic", self.semantic, "has no layer in this version: use None")
         if not isinstance(self.observers, tuple) or not all(callable(observer) for observer in self.observers):
             raise ConfigError.of("policy.observers", self.observers, "must be a tuple of functions")
 
     @classmethod
     def recommended(
         cls,
-        cache_dir: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         namespace: str | None = None,
         max_input_tokens: int | None = None,
     ) -> Policy:
-        """Every lever that can only help: hedging at 2 % of the cost, and pacing.
+        """Every lever that can only help: an exact cache, single flight, hedging at 2 % of the cost, and pacing.
 
-        The arguments belong to levers that are still to come; giving one raises ConfigError instead of doing nothing.
+        Answers are kept in memory for an hour, and with `cache_dir` in that folder too; see `Cache`. An argument that
+        belongs to a lever which is still to come (`max_input_tokens`) raises ConfigError instead of doing nothing.
         """
-        said = {"cache_dir": cache_dir, "namespace": namespace, "max_input_tokens": max_input_tokens}
-        for name, value in said.items():
-            if value is not None:
-                raise ConfigError.of(name, value, "has no layer in this version: leave it out")
-        return cls(hedge=Hedge(), limits=Limits())
+        if max_input_tokens is not None:
+            raise ConfigError.of("max_input_tokens", max_input_tokens, "has no layer in this version: leave it out")
+        store: Store | None = None
+        if cache_dir is not None:
+            from fastclient.cache.disk import DiskStore
+
+            store = DiskStore(cache_dir)
+        cache = Cache(store=store) if namespace is None else Cache(store=store, namespace=namespace)
+        return cls(hedge=Hedge(), limits=Limits(), cache=cache)
 
     def pending(self) -> tuple[str, ...]:
         """The levers asked for here that this version does not have yet."""

@@ -7,27 +7,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from time import monotonic
-from typing import Any
+from random import getrandbits
+from time import monotonic, sleep, time
+from typing import Any, Literal
 
+import anyio
+import anyio.to_thread
+
+from fastclient.cache.exact import Answers, cached, stored
+from fastclient.cache.revive import revival
 from fastclient.checks import instance, whole
 from fastclient.config import Policy
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
-from fastclient.engine.seam import seam
+from fastclient.engine.detached import Work, behind, quiet
+from fastclient.engine.seam import engine, seam
 from fastclient.engine.stack import Handler, Layer, stack
 from fastclient.engine.stream import Stream
 from fastclient.errors import ConfigError
 from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
-from fastclient.observe.timed import timed
+from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
 from fastclient.prompt.tokens import estimated
 from fastclient.providers.dialect import find
 from fastclient.request import checked
 from fastclient.tail.layers import layers
+from fastclient.tail.share import Flights, shared
 from fastclient.tail.upstream import Upstreams
 from fastclient.target import Secret, Target, as_target, is_loopback
 from fastclient.types import Call, Messages, Reply, Request
@@ -73,22 +81,42 @@ class Core:
         self._own_wire = isinstance(wire, str)
         self._wire = _wire(wire, policy)
         self._upstreams = Upstreams(policy.limits)
+        self._flights = Flights()
         self._build()
 
     def _build(self) -> None:
         policy = self.policy
         for lever in policy.pending():
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
-        across: tuple[Layer, ...] = (seam,) if self.blocking else ()
-        inner = stack(*across, *self._tail(), self._open.layer, around=attempt(self._wire, policy.timeouts))
-        self.handler = timed(inner, policy.observers, self._stats)
+        answers = self._answers()
+        below = stack(*self._tail(answers), self._open.layer, around=attempt(self._wire, policy.timeouts))
+        above: list[Layer] = []
+        if answers is not None:
+            answers.store.open()
+            again = timed(below, policy.observers, self._stats)
+            above.append(cached(answers, revival(again, policy.timeouts, self.spawn)))
+        across = (seam,) if self.blocking else ()
+        self.handler = timed(stack(*above, *across, around=below), policy.observers, self._stats)
+        self._inside = timed(stack(*above, around=below), policy.observers, self._stats)
 
-    def _tail(self) -> tuple[Layer, ...]:
-        """The layers between the deadline and the attempt, outermost first; those not asked for are not there."""
+    def _answers(self) -> Answers | None:
+        cache = self.policy.cache
+        if cache is None or cache.store is None:
+            return None
+        return Answers(cache, cache.store, self.target, _block if self.blocking else anyio.sleep, time)
+
+    def _tail(self, answers: Answers | None) -> tuple[Layer, ...]:
+        """The layers between the seam and the attempt, outermost first; those not asked for are not there."""
         policy = self.policy
-        if not (policy.retry or policy.hedge or policy.limits or policy.route):
+        if not (policy.retry or policy.hedge or policy.limits or policy.route or answers):
             return ()
-        return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire))
+        sharing = () if answers is None else (shared(self._flights), stored(answers))
+        return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
+
+    @property
+    def spawn(self) -> Callable[[Work], None]:
+        """How to start work in the background, from where this client's callers are."""
+        return _on_engine if self.blocking else behind
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
@@ -119,7 +147,7 @@ class Core:
         record = CallRecord(clock, started, consumer=0.0 if held else None)
         deadline = started + (request.timeout or self.policy.timeouts.total)
         return Call(
-            id=os.urandom(8).hex(),
+            id=f"{getrandbits(64):016x}",
             request=request,
             target=self.target,
             deadline=deadline,
@@ -129,13 +157,19 @@ class Core:
 
     async def chat(self, request: Request) -> Reply:
         """The whole answer."""
-        stream = await self.handler(self.begin(request, held=False))
-        try:
-            while await stream.pull():
-                pass
-        finally:
-            await stream.aclose()
-        return stream.reply()
+        return await _read(await self.handler(self.begin(request, held=False)))
+
+    async def ahead(self, request: Request, margin: float) -> Literal["fresh", "stored", "failed"]:
+        """See to it that the answer is in the cache `margin` seconds from now too. Runs on an event loop."""
+        call = self.begin(request, held=False)
+        await _read(await self._inside(call))
+        cache, found = self.policy.cache, call.record.cache
+        if found.state == "hit" and found.age is not None and cache is not None:
+            if found.age + margin < cache.ttl:
+                return "fresh"
+            call = self.begin(replace(request, cache="refresh"), held=False)
+            await _read(await self._inside(call))
+        return "stored" if call.record.kept or call.record.cache.state == "shared" else "failed"
 
     def abandoned(self, call: Call) -> None:
         logger.debug("stream of call %s was dropped unread; closed by the garbage collector", call.id)
@@ -157,6 +191,8 @@ class Core:
         """Close the connections, and end the waiting for one."""
         try:
             self._upstreams.close()
+            if self.policy.cache is not None and self.policy.cache.store is not None:
+                await anyio.to_thread.run_sync(self.policy.cache.store.close)
         finally:
             await self._wire.aclose()
 
@@ -184,6 +220,24 @@ class Switch:
             return await handler(call)
 
         return checking
+
+
+async def _read(stream: TimedStream) -> Reply:
+    if not stream.complete:  # otherwise all of it was there already
+        try:
+            while await stream.pull():
+                pass
+        finally:
+            await stream.aclose()
+    return stream.reply()
+
+
+def _on_engine(work: Work) -> None:
+    engine().start(lambda: quiet(work))
+
+
+async def _block(seconds: float) -> None:
+    sleep(seconds)  # noqa: ASYNC251  # above the seam, on the caller's own thread
 
 
 def _resolved(target: Target, *, key_needed: bool) -> Target:

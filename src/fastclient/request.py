@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from fastclient.checks import instance, one_of, seconds
+from fastclient.checks import instance, one_of, seconds, whole
 from fastclient.errors import ConfigError
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
 __all__ = ["Options", "checked"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_PRIORITIES = ("interactive", "default", "background")
-_CACHE_MODES = ("use", "refresh", "off")
 _NULLABLE = ("priority", "cache")  # None is no way to leave these out
 _TAKEN = {
     "messages": "is the first argument",
@@ -25,7 +23,7 @@ _TAKEN = {
 
 
 class Options(TypedDict, total=False):
-    """What may be said beside the messages of one call. The first seven steer fastclient; the rest is the provider's.
+    """What may be said beside the messages of one call. The first eight steer fastclient; the rest is the provider's.
 
     Provider parameters have OpenAI's names and are translated for others. Names not listed here are passed on as they
     are; `extra_body` does the same in a way type checkers accept.
@@ -34,6 +32,7 @@ class Options(TypedDict, total=False):
     priority: Priority
     namespace: str | None
     cache: CacheMode
+    samples: int | None
     timeout: float | None
     hedge: bool | None
     recover: Recovery | None
@@ -57,34 +56,49 @@ class Options(TypedDict, total=False):
 
 def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     """The request for these words. Raises ConfigError naming the field and the value."""
-    params = {name: value for name, value in options.items() if value is not None or name in _NULLABLE}
-    steering: dict[str, Any] = {
-        name: params.pop(name)
-        for name in ("priority", "namespace", "cache", "timeout", "hedge", "recover")
-        if name in params
-    }
-    metadata = _mapping("metadata", params.pop("metadata", None))
-    if steering.get("hedge") is not None:
-        instance("hedge", steering["hedge"], bool)
-    params |= _mapping("extra_body", params.pop("extra_body", None))
-    for name in _TAKEN.keys() & params:
+    params: dict[str, Any] = {}
+    steering: dict[str, Any] = {}
+    for name, value in options.items():
+        check = _STEERING.get(name)
+        if check is not None:
+            if value is not None or name in _NULLABLE:
+                steering[name] = check(name, value)
+        elif value is not None:
+            params[name] = value
+    if "extra_body" in params:
+        params |= _mapping("extra_body", params.pop("extra_body"))
+    if not params.keys().isdisjoint(_TAKEN):
+        name = next(iter(_TAKEN.keys() & params))
         shown = "" if name == "messages" else f"{reprlib.repr(params[name])} "
         raise ConfigError.at(name, f"{shown}cannot be given here: it {_TAKEN[name]}")
     if params.get("n", 1) != 1:
         raise ConfigError.of("n", params["n"], "must be 1: a reply holds one answer")
-    one_of("priority", steering.get("priority", "default"), _PRIORITIES)
-    one_of("cache", steering.get("cache", "use"), _CACHE_MODES)
-    one_of("recover", steering.get("recover"), (None, "restart", "resume"))
-    if steering.get("timeout") is not None:
-        seconds("timeout", steering["timeout"])
-    if steering.get("namespace") is not None:
-        instance("namespace", steering["namespace"], str)
-    return Request(messages=_messages(messages), params=params, metadata=metadata, **steering)
+    return Request(messages=_messages(messages), params=params, **steering)
+
+
+def _among(*allowed: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: object) -> object:
+        one_of(name, value, allowed)
+        return value
+
+    return check
+
+
+def _kind(kind: type) -> Callable[[str, Any], Any]:
+    return lambda name, value: instance(name, value, kind)
+
+
+def _duration(name: str, value: object) -> object:
+    seconds(name, value)
+    return value
+
+
+def _number(name: str, value: object) -> object:
+    whole(name, value)
+    return value
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:
-    if value is None:
-        return {}
     if not isinstance(value, Mapping):
         raise ConfigError.at(name, f"must be a mapping, not a {type(value).__name__}")
     return dict(value)
@@ -119,3 +133,16 @@ def _message(message: object, place: str) -> Message:
     ):
         raise ConfigError.at(f"{place}.content", f"must be a string or a list of parts, not a {type(content).__name__}")
     return dict(message)
+
+
+_STEERING: Mapping[str, Callable[[str, Any], Any]] = {
+    "priority": _among("interactive", "default", "background"),
+    "namespace": _kind(str),
+    "cache": _among("use", "refresh", "off"),
+    "samples": _number,
+    "timeout": _duration,
+    "hedge": _kind(bool),
+    "recover": _among("restart", "resume"),
+    "metadata": _mapping,
+}
+"""What steers fastclient and is not sent, with its check."""

@@ -6,9 +6,9 @@ What may hold a prompt, an answer or a key is left out of every repr.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
     from fastclient.observe.timing import AttemptRecord, CallRecord
@@ -46,9 +46,9 @@ Outcome = Literal["won", "lost", "failed", "cancelled"]
 Basis = Literal["measured", "reported", "inferred"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes three times as long to make
 class Request:
-    """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent."""
+    """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent. Never changed."""
 
     messages: tuple[Message, ...] = field(repr=False)
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -58,6 +58,7 @@ class Request:
     timeout: float | None = None
     hedge: bool | None = None
     recover: Recovery | None = None
+    samples: int | None = None
     metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
@@ -142,8 +143,7 @@ class ToolCall:
         return json.loads(self.arguments or "{}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheInfo:
+class CacheInfo(NamedTuple):
     """Where the answer came from. `age` is in seconds; `similarity` is set by the semantic cache only."""
 
     state: Literal["hit", "miss", "stale", "shared", "bypass"] = "bypass"
@@ -169,8 +169,36 @@ PARTS = (
 )
 
 
+class _Later:
+    """Values that are worked out when one of them is first looked at: few callers look."""
+
+    __slots__ = ("_work",)
+    _work: Callable[[], Any]
+
+    @classmethod
+    def later(cls, work: Callable[[], Self]) -> Self:
+        """A value equal to what `work()` will return."""
+        value = cls.__new__(cls)
+        _plan(value, work)
+        return value
+
+    if not TYPE_CHECKING:  # a checker would take it as leave to ask for any name
+
+        def __getattr__(self, name: str) -> Any:
+            """Reached only through a field that is not filled in yet, or a name that does not exist."""
+            if name not in self.__slots__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            worked = self._work()
+            for each in self.__slots__:
+                object.__setattr__(self, each, getattr(worked, each))
+            return getattr(worked, name)
+
+
+_plan: Callable[[_Later, Callable[[], Any]], None] = _Later.__dict__["_work"].__set__
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
+class Timings(_Later):
     """Where the time of a call went, in seconds; None means unknown. The twelve of `PARTS` add up to `total`.
 
     `network` is one round trip, `prefill` what the server took before the first content beyond it and beyond its own
@@ -239,13 +267,13 @@ class Attempt:
     error: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes three times as long to make
 class Reply:
     """A whole answer: the text, the tool calls, and how the call went.
 
     `malformed_events` counts broken events that were skipped; `blocks` are parts only the provider understands, such as
-    signed thinking; `raw` is the answer's body as the provider sent it. `target` is the one that answered, `degraded`
-    says that it is another model than the one asked for, `recovered` that the answer broke off and how it went on.
+    signed thinking. `target` is the one that answered, `degraded` says that it is another model than the one asked for,
+    `recovered` that the answer broke off and how it went on.
     """
 
     text: str = field(repr=False)
@@ -264,7 +292,12 @@ class Reply:
     degraded: bool = False
     recovered: Recovery | None = None
     blocks: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
-    raw: bytes = field(default=b"", repr=False)
+    body: Callable[[], bytes] = field(default=bytes, repr=False, compare=False)
+
+    @property
+    def raw(self) -> bytes:
+        """The answer's body as the provider sent it, put together when it is asked for."""
+        return self.body()
 
     @property
     def message(self) -> Message:
@@ -281,12 +314,13 @@ class Reply:
         return {"role": "assistant", "content": content, "tool_calls": calls}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes three times as long to make
 class Call:
     """One request on its way: what every layer receives. Layers pass on a changed copy, never change it.
 
     `tokens` estimates the prompt's length; `patience` is how long this attempt may take to its first content, if less
-    than the policy says; `alternative` tells the layers below that there is another target to go to.
+    than the policy says; `alternative` tells the layers below that there is another target to go to; `key` is what the
+    answer is kept and shared under, if that may be done.
     """
 
     id: str
@@ -300,3 +334,4 @@ class Call:
     alternative: bool = False
     attempt: AttemptRecord | None = field(default=None, repr=False)
     place: Place | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)

@@ -42,12 +42,14 @@ class Setting:
     warm: bool = False
 
 
+_ALL = Policy.recommended()
 SETTINGS = (
     Setting(name="a client per call", shared=False),
     Setting(name="one client"),
     Setting(name="one client, warmed", warm=True),
-    Setting(name="... hedged at 2 %", warm=True, policy=Policy.recommended()),
-    Setting(name="... hedged at 5 %", warm=True, policy=replace(Policy.recommended(), hedge=Hedge(budget=0.05))),
+    Setting(name="... hedged at 2 %", warm=True, policy=replace(_ALL, cache=None)),
+    Setting(name="... hedged at 5 %", warm=True, policy=replace(_ALL, cache=None, hedge=Hedge(budget=0.05))),
+    Setting(name="... and cached", warm=True, policy=replace(_ALL, hedge=Hedge(budget=0.05))),
 )
 
 

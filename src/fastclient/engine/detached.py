@@ -1,8 +1,9 @@
 """Work outside of every task group, on asyncio and trio.
 
-Needed in three places only: closing a stream that the garbage collector found, keeping a library that cannot bear it
-from being cancelled, and racing without a task group around the many requests that are never copied. What is started
-here swallows and logs its own errors: there is nobody to tell.
+Needed where work outlives the call that began it: closing a stream that the garbage collector found, keeping a library
+that cannot bear it from being cancelled, racing without a task group around the many requests that are never copied,
+an answer that several callers read, and renewing one that was served stale. What is started here swallows and logs its
+own errors: there is nobody to tell.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from weakref import ref
 
 import anyio
 
-__all__ = ["Apart", "GivenUp", "alarm", "spawner"]
+__all__ = ["Apart", "GivenUp", "Work", "alarm", "behind", "quiet", "spawner"]
 
 _T = TypeVar("_T")
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -77,7 +78,7 @@ def _start(work: Work) -> asyncio.Task[None] | None:
 
 
 def _start_on_asyncio(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
-    task = loop.create_task(_quiet(work))
+    task = loop.create_task(quiet(work))
     _running.add(task)
     task.add_done_callback(_running.discard)
     return task
@@ -87,16 +88,22 @@ def _start_on_trio(work: Work) -> None:
     import trio
 
     try:
-        trio.lowlevel.spawn_system_task(_quiet, work)
+        trio.lowlevel.spawn_system_task(quiet, work)
     except RuntimeError:
         return  # the run is ending, and ends its sockets with it
 
 
-async def _quiet(work: Work) -> None:
+async def quiet(work: Work) -> None:
+    """Do the work; what goes wrong is logged, and nobody told."""
     try:
         await work()
     except Exception as error:
         logger.debug("work in the background failed with %s", type(error).__name__)
+
+
+def behind(work: Work) -> None:
+    """Start work on the loop running now, and go on at once."""
+    _start(work)
 
 
 def alarm(when: float, work: Work) -> Callable[[], object]:

@@ -90,7 +90,7 @@ class Engine:
             on_start(task)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Run a short coroutine on the loop and block for its result."""
+        """Run a coroutine on the loop and block for its result. An interrupt while waiting cancels it."""
         if self.is_current:
             raise ConfigError.at("client", _ITSELF)
         outcome: SimpleQueue[tuple[_T | None, BaseException | None]] = SimpleQueue()
@@ -101,8 +101,13 @@ class Engine:
             except BaseException as error:
                 outcome.put((None, error))
 
-        self.start(answer)
-        result, error = outcome.get()
+        tasks: list[asyncio.Task[None]] = []
+        self.start(answer, tasks.append)
+        try:
+            result, error = outcome.get()
+        except BaseException:
+            self.call(lambda: [task.cancel() for task in tasks])
+            raise
         if error is not None:
             raise error
         return cast(_T, result)  # without an error there is a result, which may itself be None

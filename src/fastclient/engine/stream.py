@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
 
-from fastclient.types import Chunk
+from fastclient.types import Chunk, ToolCall, Usage
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "Whole"]
+
+
+class Whole(Protocol):
+    """All of an answer."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def reasoning(self) -> str: ...
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]: ...
+    @property
+    def finish_reason(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def blocks(self) -> tuple[Mapping[str, object], ...]: ...
+    @property
+    def raw(self) -> bytes: ...
 
 
 class Stream(ABC):
@@ -18,6 +40,9 @@ class Stream(ABC):
     """
 
     __slots__ = ()
+
+    whole: ClassVar[Whole | None] = None
+    """The answer, where all of it was there before the call. Whoever wants no more need neither pull nor close."""
 
     @abstractmethod
     async def pull(self) -> Sequence[Chunk]:

@@ -6,7 +6,6 @@ A histogram with logarithmic buckets (ratio 1.02, so a bucket's middle is within
 
 from __future__ import annotations
 
-from collections import Counter
 from math import ceil, floor, log
 
 __all__ = ["Sketch"]
@@ -23,15 +22,17 @@ class Sketch:
 
     def __init__(self) -> None:
         self.count = 0
-        self._buckets: Counter[int] = Counter()
+        self._buckets: dict[int, int] = {}
 
     def add(self, value: float) -> None:
         self.count += 1
-        self._buckets[floor(log(max(value, 1e-6)) / _LOG_RATIO)] += 1
+        bucket = floor(log(value if value > 1e-6 else 1e-6) / _LOG_RATIO)
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 
     def merge(self, other: Sketch) -> None:
         self.count += other.count
-        self._buckets.update(other._buckets)
+        for bucket, count in other._buckets.items():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
 
     def percentile(self, share: float) -> float | None:
         """The nearest-rank percentile for a share between 0 and 1, within 1 %; None while empty."""

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from threading import RLock
 from typing import Any
-from weakref import WeakSet
 
-from fastclient.observe.events import CallFinished
+from fastclient.locks import Locked
 from fastclient.observe.sketch import Sketch
+from fastclient.observe.timing import CallRecord
+from fastclient.types import Attempt, Usage
 
 __all__ = ["Stats", "StatsRecorder"]
 
 _COUNTS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges"}
-_recorders: WeakSet[StatsRecorder] = WeakSet()
-
-
-def _forked() -> None:
-    """In a child: a lock may be held by a thread that is not here."""
-    for recorder in list(_recorders):
-        recorder.lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+_SPENT = ("input_tokens", "output_tokens", "cache_read_tokens")
+_BY_STATE = {
+    "hit": "cache_hits",
+    "stale": "cache_hits",
+    "shared": "shared",
+    "miss": "cache_misses",
+    "bypass": "cache_bypassed",
+}
+_FREE = ("hit", "stale", "shared")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What a client has done so far. Percentiles are in seconds, within 1 %, and None before the first call."""
+    """What a client has done so far. Percentiles are in seconds, within 1 %, and None before the first call.
+
+    Tokens are those paid for: an answer from a cache, or shared with another call, adds none.
+    """
 
     calls: int
     errors: int
@@ -44,6 +45,10 @@ class Stats:
     fallbacks: int
     hedges: int
     hedges_won: int
+    cache_hits: int
+    cache_misses: int
+    cache_bypassed: int
+    shared: int
     ttft_p50: float | None
     ttft_p95: float | None
     ttft_p99: float | None
@@ -57,12 +62,11 @@ class Stats:
         return self.hedges_won / self.hedges if self.hedges else None
 
 
-class StatsRecorder:
-    """Adds up finished calls; safe from any thread, also from a finaliser that interrupts it (hence the RLock)."""
+class StatsRecorder(Locked):
+    """Adds up finished calls; safe from any thread, also from a finaliser that interrupts it."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
-        _recorders.add(self)
+        super().__init__()
         self._ttft, self._total = Sketch(), Sketch()
         self._counts = {field.name: 0 for field in fields(Stats) if "_p" not in field.name}
 
@@ -70,25 +74,35 @@ class StatsRecorder:
         with self.lock:
             self._counts["in_flight"] += 1
 
-    def finished(self, call: CallFinished, *, cancelled: bool) -> None:
+    def finished(
+        self, record: CallRecord, attempts: Sequence[Attempt], usage: Usage, *, failed: bool, cancelled: bool
+    ) -> None:
         counts = self._counts
+        state = record.cache.state
         with self.lock:
             counts["in_flight"] -= 1
             counts["calls"] += 1
-            counts["cancelled"] += cancelled
-            counts["errors"] += call.error is not None and not cancelled
-            counts["attempts"] += len(call.attempts)
-            for attempt in call.attempts:
-                counts["hedges_won"] += attempt.role == "hedge" and attempt.outcome == "won"
-                if attempt.role != "primary":
-                    counts[_COUNTS[attempt.role]] += 1
-            counts["wasted_tokens"] += call.usage.wasted_tokens
-            for name in ("input_tokens", "output_tokens", "cache_read_tokens"):
-                counts[name] += getattr(call.usage, name) or 0
-            if call.error is None and not cancelled:
-                self._total.add(call.timings.total)
-                if call.timings.ttft is not None:
-                    self._ttft.add(call.timings.ttft)
+            counts[_BY_STATE[state]] += 1
+            if attempts:
+                self._attempted(attempts)
+            if state not in _FREE:
+                for name in _SPENT:
+                    counts[name] += getattr(usage, name) or 0
+                counts["wasted_tokens"] += usage.wasted_tokens
+            if failed or cancelled:
+                counts["errors" if failed else "cancelled"] += 1
+                return
+            self._total.add(record.total)
+            if (ttft := record.ttft) is not None:
+                self._ttft.add(ttft)
+
+    def _attempted(self, attempts: Sequence[Attempt]) -> None:
+        counts = self._counts
+        counts["attempts"] += len(attempts)
+        for attempt in attempts:
+            counts["hedges_won"] += attempt.role == "hedge" and attempt.outcome == "won"
+            if attempt.role != "primary":
+                counts[_COUNTS[attempt.role]] += 1
 
     def snapshot(self) -> Stats:
         with self.lock:

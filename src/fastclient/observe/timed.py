@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastclient.config import Observer
 from fastclient.engine.answer import Answer
 from fastclient.engine.stack import Handler
-from fastclient.engine.stream import Stream
+from fastclient.engine.stream import Stream, Whole
 from fastclient.errors import FastClientError, StreamCut
 from fastclient.observe.events import CallFinished, emit
 from fastclient.observe.stats import StatsRecorder
-from fastclient.types import Attempt, CacheInfo, Call, Chunk, Reply, Timings, Usage
+from fastclient.types import Attempt, Call, Chunk, Reply, Timings, Usage
 
 __all__ = ["TimedStream", "timed"]
 
@@ -27,11 +28,10 @@ def timed(
         stats.started()
         stream = TimedStream(call, observers, stats)
         try:
-            stream.inner = await handler(call)
+            stream.opened(await handler(call))
         except BaseException as error:
             stream.finish(error)
             raise
-        stream.handed = call.record.returned = call.record.clock()
         return stream
 
     return timing
@@ -40,22 +40,37 @@ def timed(
 class TimedStream(Stream):
     """A stream that knows how long its reader waited, how long the reader kept its chunks, and what has come so far."""
 
-    __slots__ = ("_call", "_finished", "_observers", "_stats", "answer", "handed", "inner")
+    __slots__ = ("_attempts", "_call", "_observers", "_stats", "_timings", "answer", "complete", "handed", "inner")
 
     def __init__(self, call: Call, observers: tuple[Observer, ...], stats: StatsRecorder) -> None:
         self._call = call
         self._observers = observers
         self._stats = stats
         self.handed: float | None = None  # since when the reader has what there is
-        self.answer = Answer()
+        self.answer: Answer | Whole = _NOTHING
         self.inner: Stream | None = None
-        self._finished: CallFinished | None = None
+        self.complete = False
+        self._timings: Timings | None = None  # once the call is over
+        self._attempts: tuple[Attempt, ...] = ()
+
+    def opened(self, inner: Stream) -> None:
+        """The first content is in hand."""
+        record = self._call.record
+        self.inner = inner
+        self.handed = record.returned = record.clock()
+        if inner.whole is not None and not record.shown:
+            self.answer, self.complete = inner.whole, True
+            self.finish(None)
+        else:
+            self.answer = Answer()
 
     async def pull(self) -> Sequence[Chunk]:
+        if self.inner is None or self.complete:
+            return ()
         record = self._call.record
         began = self._taken_back()
         try:
-            batch = await self.inner.pull() if self.inner is not None else ()
+            batch = await self.inner.pull()
         except BaseException as error:
             record.decode += record.clock() - began
             self.finish(error)
@@ -63,7 +78,9 @@ class TimedStream(Stream):
         self.handed = record.clock()
         if batch:
             record.decode += self.handed - began
-            self.answer.add(batch)
+            self.answer.add(batch)  # type: ignore[union-attr]  # what is whole is complete
+        else:
+            self.complete = True
         return batch
 
     def _taken_back(self) -> float:
@@ -76,7 +93,7 @@ class TimedStream(Stream):
         return now
 
     async def aclose(self) -> None:
-        if self._finished is None:
+        if self._timings is None:
             self._taken_back()
         try:
             if self.inner is not None:
@@ -84,76 +101,90 @@ class TimedStream(Stream):
         finally:
             self.finish(None)
 
-    def finish(self, error: BaseException | None) -> CallFinished:
+    def finish(self, error: BaseException | None) -> Timings:
         """The call is over: settle its timings, once, and let everybody know."""
-        if self._finished is not None:
-            return self._finished
-        call, record, answer = self._call, self._call.record, self.answer
+        if self._timings is not None:
+            return self._timings
+        call, record = self._call, self._call.record
         record.ended = record.clock()
-        timings = record.timings(answer.usage.output_tokens)
-        attempts = tuple(attempt.finished() for attempt in record.attempts)
-        self._describe(error, timings, attempts)
-        cancelled = not any(attempt.outcome == "won" for attempt in attempts) and not isinstance(error, Exception)
-        self._finished = finished = CallFinished(
-            call_id=call.id,
-            target=call.target.name,
-            timings=timings,
-            usage=self._usage(attempts),
-            cache=CacheInfo(),
-            attempts=attempts,
-            finish_reason=answer.finish_reason,
-            error=type(error).__name__ if error is not None else None,
-            metadata=call.request.metadata,
-        )
-        self._stats.finished(finished, cancelled=cancelled)
-        emit(self._observers, finished)
-        return finished
+        work = partial(record.timings, self.answer.usage.output_tokens)
+        if record.attempts:  # they may go on, for others
+            self._timings = timings = work()
+            self._attempts = tuple(attempt.finished() for attempt in record.attempts)
+        else:
+            self._timings = timings = Timings.later(work)
+        self._describe(error)
+        usage = self._usage()
+        answered = self.complete or any(attempt.outcome == "won" for attempt in self._attempts)
+        cancelled = not (answered or isinstance(error, Exception))
+        failed = error is not None and not cancelled
+        self._stats.finished(record, self._attempts, usage, failed=failed, cancelled=cancelled)
+        if self._observers:
+            event = CallFinished(
+                call_id=call.id,
+                target=call.target.name,
+                timings=timings,
+                usage=usage,
+                cache=record.cache,
+                attempts=self._attempts,
+                finish_reason=self.answer.finish_reason,
+                error=type(error).__name__ if error is not None else None,
+                metadata=call.request.metadata,
+            )
+            emit(self._observers, event)
+        return timings
 
-    def _usage(self, attempts: tuple[Attempt, ...]) -> Usage:
+    def _usage(self) -> Usage:
         """What the answer took, and what other attempts took in vain."""
-        wasted = sum(attempt.wasted_tokens for attempt in attempts)
+        usage = self.answer.usage
+        if not self._attempts:
+            return usage
+        wasted = sum(attempt.wasted_tokens for attempt in self._attempts)
         winner = self._call.record.winner()
-        return replace(self.answer.usage.priced(winner.price if winner else None), wasted_tokens=wasted)
+        return replace(usage.priced(winner.price if winner else None), wasted_tokens=wasted)
 
-    def _describe(self, error: BaseException | None, timings: Timings, attempts: tuple[Attempt, ...]) -> None:
+    def _describe(self, error: BaseException | None) -> None:
         if isinstance(error, FastClientError):
-            error.call_id, error.timings, error.attempts = self._call.id, timings, attempts
+            error.call_id, error.timings, error.attempts = self._call.id, self._timings, self._attempts
 
     def unfinished(self) -> StreamCut:
         """The error for an answer that its reader did not wait for."""
-        finished = self.finish(None)
+        self.finish(None)
         winner = self._call.record.winner()
         error = StreamCut(
             "the stream was closed before its end",
             partial_text=self.answer.text,
             tokens=winner.content_chunks if winner else 0,
         )
-        self._describe(error, finished.timings, finished.attempts)
+        self._describe(error)
         return error
 
     def reply(self) -> Reply:
         """The answer as it stands. Call it once the stream is closed."""
-        finished = self.finish(None)
-        record = self._call.record
-        winner = record.winner()
-        asked = self._call.target
-        target = winner.target if winner else asked.name
+        timings = self.finish(None)
+        call, answer = self._call, self.answer
+        record = call.record
+        winner = record.winner() if self._attempts else None
+        target = winner.target if winner else call.target.name
         return Reply(
-            text=self.answer.text,
-            tool_calls=self.answer.tool_calls,
-            reasoning=self.answer.reasoning,
-            finish_reason=self.answer.finish_reason,
-            usage=finished.usage,
-            model=self.answer.model or self._call.target.model,
-            timings=finished.timings,
-            cache=finished.cache,
-            attempts=finished.attempts,
-            call_id=self._call.id,
+            text=answer.text,
+            tool_calls=answer.tool_calls,
+            reasoning=answer.reasoning,
+            finish_reason=answer.finish_reason,
+            usage=self._usage(),
+            model=answer.model or call.target.model,
+            timings=timings,
+            cache=record.cache,
+            attempts=self._attempts,
+            call_id=call.id,
             request_id=winner.request_id if winner else None,
             malformed_events=winner.malformed_events if winner else 0,
             target=target,
-            degraded=target.partition(":")[2] != asked.model,
+            degraded=winner is not None and target.partition(":")[2] != call.target.model,
             recovered=record.recovered,
-            blocks=self.answer.blocks,
-            raw=self.answer.raw,
+            blocks=answer.blocks,
+            body=partial(getattr, answer, "raw"),  # no lambda: a reply can be sent to another process
         )
+
+
+_NOTHING = Answer()  # what there is before the stream is open; nobody adds to it

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from fastclient.types import Attempt, Basis, Outcome, Recovery, Role, Timings
+from fastclient.types import Attempt, Basis, CacheInfo, Outcome, Recovery, Role, Timings
 
 if TYPE_CHECKING:
     from fastclient.providers.rates import Rate
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["AttemptRecord", "CallRecord", "Clock", "Marks", "percentile"]
 
 Clock = Callable[[], float]
+
+_BYPASSED = CacheInfo()
 
 
 @dataclass(slots=True)
@@ -118,12 +120,15 @@ class CallRecord:
     clock: Clock
     started: float
     prepared: float | None = None
+    looked: float | None = None  # when the caches had been asked
     returned: float | None = None
     ended: float | None = None
     decode: float = 0.0
     consumer: float | None = None
     waited: float = 0.0  # for a permit, before the first attempt
     recovered: Recovery | None = None
+    cache: CacheInfo = _BYPASSED
+    kept: bool = False  # the answer went into a store
     leave: Callable[[], object] | None = None  # stops the call while it is being opened
     attempts: list[AttemptRecord] = field(default_factory=list)
 
@@ -160,10 +165,22 @@ class CallRecord:
         """Whether the caller sees chunks as they come."""
         return self.consumer is not None
 
+    @property
+    def ttft(self) -> float | None:
+        """Seconds to the first content, if there was any."""
+        opener = self.opener() if self.attempts else None
+        if self.returned is None or (opener is not None and opener.marks.first_content is None):
+            return None
+        return self.returned - self.started
+
+    @property
+    def total(self) -> float:
+        """Seconds the call has taken."""
+        return (self.clock() if self.ended is None else self.ended) - self.started
+
     def timings(self, output_tokens: int | None = None) -> Timings:
         end = self.clock() if self.ended is None else self.ended
         opener = self.opener()
-        had_content = opener is None or opener.marks.first_content is not None
         before = self.waited + (opener.marks.started - self.attempts[0].marks.started if opener else 0.0)
         return _timings(
             self.started,
@@ -171,7 +188,8 @@ class CallRecord:
             opener,
             before=before,
             prepare=_between(self.started, self.prepared),
-            ttft=_between(self.started, self.returned) if had_content else None,
+            lookup=_between(self.prepared, self.looked),
+            ttft=self.ttft,
             decode=self.decode if self.returned is not None else None,
             consumer=self.consumer,
             output_tokens=output_tokens,
@@ -187,12 +205,13 @@ def _timings(
     decode: float | None,
     before: float = 0.0,  # waiting for a permit, and for attempts that came to nothing
     prepare: float | None = None,
+    lookup: float | None = None,
     consumer: float | None = None,
     output_tokens: int | None = None,
 ) -> Timings:
     total = max(0.0, end - start)
     basis: dict[str, Basis] = {}
-    parts: dict[str, float | None] = {"prepare": prepare, "decode": decode, "consumer": consumer}
+    parts: dict[str, float | None] = {"prepare": prepare, "lookup": lookup, "decode": decode, "consumer": consumer}
     others: dict[str, float | None] = {"ttft": ttft}
     if attempt is not None:
         marks = attempt.marks

@@ -29,10 +29,10 @@ _STOPPING = (
 def repeatable(request: Request) -> bool:
     """Whether answering this request twice does nothing twice."""
     params = request.params
-    if any(params.get(name) for name in _STATEFUL):
+    if not params.keys().isdisjoint(_STATEFUL) and any(params.get(name) for name in _STATEFUL):
         return False
     tools = params.get("tools")
-    return not isinstance(tools, Sequence) or all(_harmless(tool) for tool in tools)
+    return tools is None or not isinstance(tools, Sequence) or all(_harmless(tool) for tool in tools)
 
 
 def _harmless(tool: object) -> bool:

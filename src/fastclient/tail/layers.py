@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastclient.config import Policy
 from fastclient.engine.stack import Layer
@@ -18,9 +18,14 @@ from fastclient.target import Target, as_target
 __all__ = ["layers"]
 
 
-def layers(policy: Policy, upstreams: Upstreams, ready: Callable[[Target], Target]) -> tuple[Layer, ...]:
-    """Outermost first; what was not asked for is not there. `ready` fills in what a target leaves to its provider."""
-    chosen: list[Layer] = [deadline]
+def layers(
+    policy: Policy, upstreams: Upstreams, ready: Callable[[Target], Target], sharing: Sequence[Layer] = ()
+) -> tuple[Layer, ...]:
+    """Outermost first; what was not asked for is not there.
+
+    `ready` fills in what a target leaves to its provider; `sharing` are the layers for answers that several calls get.
+    """
+    chosen: list[Layer] = [deadline, *sharing]
     if policy.route is not None:
         targets = [ready(as_target(target)) for target in policy.route.fallback]
         chosen.append(routed(policy.route, targets, upstreams, policy.retry))

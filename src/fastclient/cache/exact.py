@@ -1,0 +1,214 @@
+"""The exact cache: the same request gets the answer it got before.
+
+Two layers. `cached` looks, above the seam: it never waits, so that a blocking caller finds a hit on its own thread.
+`stored` keeps what comes back, below the single flight, so that an answer many wait for is kept once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fastclient.cache.entry import Entry
+from fastclient.cache.freshness import freshness, lifetime
+from fastclient.cache.key import Keys, tag_of
+from fastclient.cache.replay import Nap, Replay
+from fastclient.cache.store import Found, Store
+from fastclient.config import Cache
+from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream
+from fastclient.errors import BadRequest, NotFound, ProviderError
+from fastclient.providers.repeat import repeatable
+from fastclient.target import Target
+from fastclient.types import CacheInfo, Call, Chunk, Request
+
+__all__ = ["Answers", "cached", "stored"]
+
+logger = logging.getLogger("fastclient")
+
+_MISS = CacheInfo(state="miss")
+_BY_ITSELF = ("stop", "tool_calls", "function_call")  # how an answer ends that nothing cut short
+_LIMITS = ("max_tokens", "max_completion_tokens")
+_TURNS = 10_000  # requests whose turns are remembered
+
+Revive = Callable[[Call], None]
+"""Asks again in the background."""
+
+
+class Answers:
+    """What the layers of one client share: which key a request has, what is kept under it, and for how long."""
+
+    def __init__(self, cache: Cache, store: Store, target: Target, nap: Nap, now: Callable[[], float]) -> None:
+        self.store = store
+        self._cache = cache
+        self._keys = Keys(target, cache.namespace)
+        self._pause = 1 / cache.pace if cache.pace else 0.0
+        self._nap = nap
+        self._now = now
+        self._tags: dict[str, bytes] = {}
+        self._turns: dict[bytes, int] = {}
+
+    def key(self, request: Request) -> bytes | None:
+        """What this request's answer is kept under; None if it is to be answered anew each time."""
+        if request.cache == "off" or not repeatable(request):
+            return None
+        key = self._keys.key(request)
+        samples = request.samples or self._cache.samples
+        if samples == 1 or key is None:
+            return key
+        turn = self._turns.get(key, 0)
+        if len(self._turns) >= _TURNS:
+            self._turns.clear()
+        self._turns[key] = turn + 1
+        return self._keys.key(request, turn % samples)
+
+    def tag(self, call: Call) -> bytes:
+        """The namespace of a call, as stores know it."""
+        namespace = self._keys.namespace(call.request)
+        tag = self._tags.get(namespace)
+        if tag is None:
+            if len(self._tags) >= _TURNS:
+                self._tags.clear()
+            tag = self._tags[namespace] = tag_of(namespace)
+        return tag
+
+    def replay(self, call: Call, found: Found, revive: Callable[[], None]) -> Stream | None:
+        """The stored answer as a stream; None if it is too old or unreadable. Raises the error, if it is a refusal.
+
+        Where it is stale, a new one is asked for with `revive`.
+        """
+        entry, source = found
+        age = max(0.0, self._now() - entry.stored)
+        state = freshness(entry, age, self._cache)
+        if state == "miss":
+            return None
+        chunks: Sequence[Chunk] = ()
+        try:
+            error = entry.error() if entry.problem is not None else None
+            if call.record.shown and error is None:
+                chunks = entry.chunks()
+        except Exception as problem:
+            logger.warning("reading a stored answer failed with %s", type(problem).__name__)
+            return None
+        call.record.cache = CacheInfo(state=state, source=source, age=age)
+        if error is not None:
+            raise error
+        if state == "stale":
+            revive()
+        return Replay(entry, chunks, self._nap, self._pause)
+
+    def find(self, key: bytes) -> Found | None:
+        """What is at hand under this key. Whatever goes wrong in a store is a miss."""
+        try:
+            return self.store.get(key)
+        except Exception as error:
+            logger.warning("looking into the cache failed with %s", type(error).__name__)
+            return None
+
+    def keep(self, call: Call, entry: Entry) -> None:
+        """Store an entry under the key of a call."""
+        if call.key is not None:
+            self.store.put(call.key, entry, tag=self.tag(call), lifetime=lifetime(entry, self._cache))
+            call.record.kept = entry.problem is None
+
+    def answered(self, call: Call, chunks: Sequence[Chunk]) -> None:
+        """Keep an answer that came to its end in these chunks, if it is one that others should get."""
+        record = call.record
+        winner = record.winner()
+        if winner is None or winner.target != call.target.name or winner.malformed_events or record.recovered:
+            return
+        entry = Entry.of(chunks, stored=self._now())
+        if entry.finish_reason in _BY_ITSELF or (entry.finish_reason == "length" and _limited(call.request)):
+            self.keep(call, entry)
+
+    def refused(self, call: Call, error: ProviderError) -> None:
+        """Keep a refusal, if it would come again. A renewal that is refused leaves the old answer where it is."""
+        renewal = call.request.cache == "refresh"
+        if self._cache.negative and not error.retryable and not renewal and len(call.record.attempts) == 1:
+            self.keep(call, Entry.refusing(error, stored=self._now()))
+
+
+def _limited(request: Request) -> bool:
+    """Whether the caller set the limit that an answer was cut by. Without, the cut is an accident of the server's."""
+    return not request.params.keys().isdisjoint(_LIMITS)
+
+
+def cached(answers: Answers, revive: Revive) -> Layer:
+    """The layer that answers from the store. It gives every call that may be stored its key."""
+
+    def layer(handler: Handler) -> Handler:
+        async def looking(call: Call) -> Stream:
+            record = call.record
+            key = answers.key(call.request)
+            record.prepared = record.looked = record.clock()
+            if key is None:
+                return await handler(call)
+            record.cache = _MISS
+            if call.request.cache == "use":
+                found = answers.find(key)
+                record.looked = record.clock()
+                if found is not None:
+                    stream = answers.replay(call, found, lambda: revive(replace(call, key=key)))
+                    if stream is not None:
+                        return stream
+            return await handler(replace(call, key=key))
+
+        return looking
+
+    return layer
+
+
+def stored(answers: Answers) -> Layer:
+    """The layer that keeps what calls with a key bring."""
+
+    def layer(handler: Handler) -> Handler:
+        async def storing(call: Call) -> Stream:
+            if call.key is None:
+                return await handler(call)
+            try:
+                stream = await handler(call)
+            except (BadRequest, NotFound) as error:
+                _kept(answers.refused, call, error)
+                raise
+            return _Storing(stream, answers, call)
+
+        return storing
+
+    return layer
+
+
+class _Storing(Stream):
+    """Passes an answer on, and keeps it once it has come to its end."""
+
+    __slots__ = ("_answers", "_call", "_chunks", "_inner")
+
+    def __init__(self, inner: Stream, answers: Answers, call: Call) -> None:
+        self._inner = inner
+        self._answers = answers
+        self._call = call
+        self._chunks: list[Chunk] | None = []
+
+    async def pull(self) -> Sequence[Chunk]:
+        batch = await self._inner.pull()
+        if self._chunks is None:
+            return batch
+        if batch:
+            if batch[0].restarted:
+                self._chunks.clear()
+            self._chunks += batch
+        else:
+            chunks, self._chunks = self._chunks, None
+            _kept(self._answers.answered, self._call, chunks)
+        return batch
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _kept(keep: Callable[..., None], *what: object) -> None:
+    """What goes wrong in keeping an answer costs the next call, never this one."""
+    try:
+        keep(*what)
+    except Exception as error:
+        logger.warning("keeping an answer failed with %s", type(error).__name__)

@@ -1,0 +1,89 @@
+"""Answers in this process's memory: the least recently used go first when there are too many, or too large ones."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from sys import getsizeof
+
+from fastclient.cache.entry import Entry
+from fastclient.cache.store import Found, StoreStats
+from fastclient.checks import whole
+from fastclient.locks import Locked
+
+__all__ = ["MemoryStore"]
+
+_PLACE = getsizeof(bytes(32)) + 130  # bytes: the key, and its place in an OrderedDict
+
+
+class MemoryStore(Locked):
+    """Keeps at most `max_entries` answers in at most `max_bytes` of memory; both bounds always hold.
+
+    One store may serve any number of clients and threads.
+    """
+
+    __slots__ = ("_bytes", "_entries", "_evicted", "_hits", "_max_bytes", "_max_entries", "_misses", "_stored")
+
+    def __init__(self, *, max_bytes: int = 64 * 2**20, max_entries: int = 100_000) -> None:
+        whole("memory.max_bytes", max_bytes)
+        whole("memory.max_entries", max_entries)
+        super().__init__()
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._entries: OrderedDict[bytes, Found] = OrderedDict()
+        self._bytes = 0
+        self._hits = self._misses = self._stored = self._evicted = 0
+
+    def open(self) -> None:
+        """Nothing to do: it is ready."""
+
+    def get(self, key: bytes) -> Found | None:
+        with self.lock:
+            found = self._entries.get(key)
+            if found is None:
+                self._misses += 1
+                return None
+            self._entries.move_to_end(key)
+            self._hits += 1
+        return found
+
+    def put(self, key: bytes, entry: Entry, *, tag: bytes = b"", lifetime: float = 0.0) -> None:  # noqa: ARG002
+        """Keep an entry until others need its place; whoever finds it looks at its age himself."""
+        cost = entry.size + _PLACE
+        with self.lock:
+            self._drop(key)
+            if cost > self._max_bytes:
+                return
+            self._entries[key] = Found(entry, "memory")
+            self._bytes += cost
+            self._stored += 1
+            while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
+                self._drop(next(iter(self._entries)))
+                self._evicted += 1
+
+    def _drop(self, key: bytes) -> None:
+        found = self._entries.pop(key, None)
+        if found is not None:
+            self._bytes -= found.entry.size + _PLACE
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self.lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    def close(self) -> None:
+        """Nothing to do: memory needs no good-bye, and other clients may use it."""
+
+    def stats(self) -> StoreStats:
+        with self.lock:
+            return StoreStats(
+                entries=len(self._entries),
+                bytes=self._bytes,
+                hits=self._hits,
+                misses=self._misses,
+                stored=self._stored,
+                evicted=self._evicted,
+            )
+
+    def __repr__(self) -> str:
+        return f"MemoryStore(max_bytes={self._max_bytes}, max_entries={self._max_entries})"

@@ -1,0 +1,51 @@
+"""Asking again behind a caller's back, for an answer that was served stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import getrandbits
+
+from fastclient.config import Timeouts
+from fastclient.engine.detached import Work
+from fastclient.engine.stack import Handler
+from fastclient.observe.timing import CallRecord
+from fastclient.types import CacheInfo, Call
+
+__all__ = ["revival"]
+
+
+def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], None]) -> Callable[[Call], None]:
+    """A function that repeats a call in the background, once at a time for each key; the layers below keep its answer.
+
+    It has the lowest priority and a deadline of its own. What comes of it is seen by observers and by nobody else.
+    """
+    under_way: set[bytes | None] = set()
+
+    def revive(call: Call) -> None:
+        if call.key in under_way:
+            return
+        under_way.add(call.key)
+        spawn(lambda: again(call))
+
+    async def again(call: Call) -> None:
+        try:
+            clock = call.record.clock
+            now = clock()
+            again = replace(
+                call,
+                id=f"{getrandbits(64):016x}",
+                request=replace(call.request, cache="refresh", priority="background"),
+                deadline=now + timeouts.total,
+                record=CallRecord(clock, now, cache=CacheInfo(state="miss")),
+            )
+            stream = await handler(again)
+            try:
+                while await stream.pull():
+                    pass
+            finally:
+                await stream.aclose()
+        finally:
+            under_way.discard(call.key)
+
+    return revive

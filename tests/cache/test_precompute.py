@@ -1,0 +1,185 @@
+"""Asking ahead of need: what is asked, what is not, how it is told, and how it goes on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import fastclient as fc
+from fastclient.testing import Answer, FakeProvider, ServerRequest, Wait, faults
+from fastclient.testing.script import Finish
+
+PROMPTS = [f"Question {number}?" for number in range(10)]
+
+
+def policy(**cache: Any) -> fc.Policy:
+    return fc.Policy(cache=fc.Cache(**cache), retry=None)
+
+
+async def test_a_round_fills_the_cache() -> None:
+    """Afterwards every prompt is a hit; a second round finds all of it there and sends nothing."""
+    provider = FakeProvider()
+    seen: list[fc.Precomputed] = []
+    async with fc.AsyncClient("openai:m", wire=provider, policy=policy()) as client:
+        done = await client.precompute(PROMPTS, progress=seen.append, max_tokens=5)
+        assert (done.total, done.stored, done.fresh, done.failed, done.done) == (10, 10, 0, 0, 10)
+        assert [one.done for one in seen] == list(range(1, 11)) and done.seconds >= seen[-1].seconds
+        for prompt in PROMPTS:
+            assert (await client.chat(prompt, max_tokens=5)).cache.state == "hit"
+        again = await client.precompute(PROMPTS, max_tokens=5)
+        assert (again.stored, again.fresh) == (0, 10)
+    assert len(provider.requests) == 10
+
+
+def test_a_round_from_a_thread() -> None:
+    """The blocking client does the same and returns when all is through."""
+    provider = FakeProvider()
+    with fc.Client("openai:m", wire=provider, policy=policy()) as client:
+        assert client.precompute(iter(PROMPTS)).stored == 10
+        assert client.chat(PROMPTS[3]).cache.state == "hit"
+    assert len(provider.requests) == 10
+
+
+async def test_so_many_at_once_and_no_more() -> None:
+    """`limit` calls run at the same time, whatever the number of prompts, and in the background's line."""
+    provider = FakeProvider((Wait(0.01), Finish()))
+    most = 0
+    async with fc.AsyncClient("openai:m", wire=provider, policy=policy()) as client, anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, provider.live)
+                await anyio.sleep(0.001)
+
+        tasks.start_soon(watch)
+        assert (await client.precompute(PROMPTS, limit=3)).stored == 10
+        tasks.cancel_scope.cancel()
+    assert most == 3
+
+
+async def test_failures_are_counted() -> None:
+    """An error, and an answer that is not kept, fail one prompt and no other."""
+
+    def outcome(request: ServerRequest) -> Any:
+        return (faults.status(500), Answer(text="cut", finish_reason="length"), "fine")[request.index % 3]
+
+    async with fc.AsyncClient("openai:m", wire=FakeProvider(outcome), policy=policy()) as client:
+        done = await client.precompute(PROMPTS[:9])
+    assert (done.stored, done.failed, done.done) == (3, 6, 9)
+
+
+async def test_when_says_no() -> None:
+    """What `when` does not allow is left out and counted."""
+    answers = iter([True, True, False, True] + [False] * 6)
+    async with fc.AsyncClient("openai:m", wire=FakeProvider(), policy=policy()) as client:
+        done = await client.precompute(PROMPTS, limit=1, when=lambda: next(answers))
+    assert (done.stored, done.skipped) == (3, 7)
+
+
+@pytest.mark.parametrize("name", ["when", "progress"])
+async def test_what_the_users_function_raises_comes_out(name: str) -> None:
+    """As it is, not in a group, and nothing more is sent."""
+    provider = FakeProvider()
+
+    def fail(*_: object) -> bool:
+        raise KeyError("mine")
+
+    functions: dict[str, Callable[..., bool]] = {name: fail}
+    async with fc.AsyncClient("openai:m", wire=provider, policy=policy()) as client:
+        with pytest.raises(KeyError, match="mine"):
+            await client.precompute(PROMPTS, limit=1, **functions)  # type: ignore[arg-type]
+    assert len(provider.requests) == (name == "progress")
+
+
+async def test_rounds_renew_what_would_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `every`, what would be too old before the next round is asked again; prompts may change between rounds."""
+    now = 1000.0
+    monkeypatch.setattr("fastclient.core.time", lambda: now)
+    provider = FakeProvider()
+    rounds: list[list[str]] = [["a", "b"], ["a", "c"], ["a"]]
+    asked: list[str] = []
+
+    def prompts() -> list[str]:
+        return rounds[0] if len(rounds) == 1 else rounds.pop(0)
+
+    async with fc.AsyncClient("openai:m", wire=provider, policy=policy(ttl=100)) as client:
+        rounds.insert(0, [])  # for the check before the first round
+        with anyio.move_on_after(5) as scope:
+
+            def progress(done: fc.Precomputed) -> None:
+                nonlocal now
+                asked.append(f"{done.stored} stored, {done.fresh} fresh")
+                now += 99.0
+                if len(asked) == 5:
+                    scope.cancel()
+
+            await client.precompute(prompts, limit=1, every=0.01, progress=progress)
+    # a; then 99 s later b; a is 198 s old by then: anew; and so on.
+    assert len(provider.requests) >= 4 and asked[0] == "1 stored, 0 fresh"
+
+
+def test_a_schedule_goes_on_in_the_background() -> None:
+    """From a thread, rounds go on until they are stopped; the last one can be looked at; then nothing more is sent."""
+    provider = FakeProvider()
+    with fc.Client("openai:m", wire=provider, policy=policy(ttl=0.02)) as client:
+        rounds = threading.Semaphore(0)
+
+        def progress(_: fc.Precomputed) -> None:
+            rounds.release()
+
+        with client.precompute(PROMPTS[:2], every=0.02, progress=progress) as schedule:
+            for _ in range(6):
+                assert rounds.acquire(timeout=5)
+        assert schedule.last is not None and schedule.last.total == 2 and schedule.error is None
+        threading.Event().wait(0.05)
+        sent = len(provider.requests)
+        threading.Event().wait(0.1)
+        assert len(provider.requests) == sent >= 4
+
+
+def test_a_schedule_tells_what_ended_it(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> bool:
+        raise KeyError("mine")
+
+    with fc.Client("openai:m", wire=FakeProvider(), policy=policy()) as client:
+        schedule = client.precompute(PROMPTS, every=1.0, when=fail)
+        for _ in range(500):
+            if schedule.error is not None:
+                break
+            threading.Event().wait(0.01)
+        assert isinstance(schedule.error, KeyError)
+    assert "KeyError" in caplog.text and "mine" not in caplog.text
+
+
+WRONG: list[tuple[str, Any, dict[str, Any]]] = [
+    ("prompts", "one prompt", {}),
+    ("prompts", 7, {}),
+    ("messages", [""], {}),
+    ("messages[0].role", [[{"role": "usr", "content": "x"}]], {}),
+    ("limit", PROMPTS, {"limit": 0}),
+    ("every", PROMPTS, {"every": -1}),
+    ("when", PROMPTS, {"when": True}),
+    ("progress", PROMPTS, {"progress": 1}),
+    ("samples", PROMPTS, {"samples": 0}),
+]
+
+
+@pytest.mark.parametrize("field, prompts, options", WRONG)
+def test_wrong_words_are_named_before_anything_is_sent(field: str, prompts: Any, options: dict[str, Any]) -> None:
+    provider = FakeProvider()
+    with fc.Client("openai:m", wire=provider, policy=policy()) as client:
+        with pytest.raises(fc.ConfigError) as refused:
+            client.precompute(prompts, **options)
+        assert refused.value.field == field
+    assert not provider.requests
+
+
+def test_without_a_cache_there_is_nothing_to_fill() -> None:
+    with fc.Client("openai:m", wire=FakeProvider()) as client, pytest.raises(fc.ConfigError) as refused:
+        client.precompute(PROMPTS)
+    assert refused.value.field == "precompute"
