@@ -24,7 +24,7 @@ def blocks() -> Iterator[pytest.param]:
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Where the documents' clients go instead of to the real providers."""
     with ProviderServer() as server:
         yield {
@@ -34,6 +34,7 @@ def environment() -> Iterator[dict[str, str]]:
             "OPENAI_BASE_URL": server.base_url,
             "ANTHROPIC_BASE_URL": server.anthropic_url,
             "LOCAL_URL": server.base_url,
+            "HOME": str(tmp_path_factory.mktemp("home")),
             "PYTHONWARNINGS": "error",
         }
 

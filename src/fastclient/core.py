@@ -110,7 +110,7 @@ class Core:
         policy = self.policy
         if not (policy.retry or policy.hedge or policy.limits or policy.route or answers):
             return ()
-        sharing = () if answers is None else (shared(self._flights), stored(answers))
+        sharing = () if answers is None else (shared(self._flights), *_remote(answers, policy), stored(answers))
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
 
     @property
@@ -220,6 +220,23 @@ class Switch:
             return await handler(call)
 
         return checking
+
+
+def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
+    """The layer for a store that has to be waited for, if it is one."""
+    from fastclient.cache.leased import leased
+    from fastclient.cache.redis import RedisStore
+
+    store = answers.store
+    if not isinstance(store, RedisStore):
+        return ()
+
+    def layer(handler: Handler) -> Handler:
+        revive = revival(handler, policy.timeouts, behind)
+        replay = lambda call, found: answers.replay(call, found, lambda: revive(call), chunks=True)  # noqa: E731
+        return leased(store, replay, answers.tag)(handler)
+
+    return (layer,)
 
 
 async def _read(stream: TimedStream) -> Reply:

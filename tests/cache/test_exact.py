@@ -16,7 +16,7 @@ import fastclient as fc
 from fastclient.cache.entry import Entry
 from fastclient.cache.store import Found, StoreStats
 from fastclient.observe.events import CallFinished
-from fastclient.testing import Answer, FakeProvider, Finish, ServerRequest, Tokens, ToolCall, Wait, faults
+from fastclient.testing import Answer, FakeProvider, Finish, ServerRequest, Status, Tokens, ToolCall, Wait, faults
 from fastclient.types import Chunk
 
 PROMPT = "Name one prime."
@@ -478,3 +478,25 @@ def test_single_flight_over_threads() -> None:
             thread.join(20)
         assert len(texts) == 100 and len(set(texts)) == 1
         assert len(provider.requests) == 1
+
+
+async def test_who_shares_an_answer_is_told_who_gave_it() -> None:
+    """Target, degradation and request id are those of the call that was made, also where another one made it."""
+    provider = FakeProvider((Wait(0.02), Status(503)), (Wait(0.02), Tokens(5), Finish()))
+    other = fc.Target("openai:other", base_url="http://127.0.0.1:9/v1")
+    sharing = fc.Policy(cache=fc.Cache(), retry=None, route=fc.Route(fallback=(other,)))
+    asking = fc.AsyncClient("openai:m", wire=provider, policy=sharing)
+    replies: list[fc.Reply] = []
+
+    async def ask() -> None:
+        replies.append(await asking.chat(PROMPT))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask)
+    assert len(provider.requests) == 2
+    assert sorted(reply.cache.state for reply in replies) == ["miss", "shared", "shared"]
+    assert {(reply.target, reply.degraded, reply.request_id is None) for reply in replies} == {
+        ("openai:other", True, False)
+    }
+    assert sorted(len(reply.attempts) for reply in replies) == [0, 0, 2]

@@ -48,6 +48,7 @@ class Answers:
         self._now = now
         self._tags: dict[str, bytes] = {}
         self._turns: dict[bytes, int] = {}
+        self.writes = 0
 
     def key(self, request: Request) -> bytes | None:
         """What this request's answer is kept under; None if it is to be answered anew each time."""
@@ -73,21 +74,24 @@ class Answers:
             tag = self._tags[namespace] = tag_of(namespace)
         return tag
 
-    def replay(self, call: Call, found: Found, revive: Callable[[], None]) -> Stream | None:
+    def replay(
+        self, call: Call, found: Found, revive: Callable[[], None], *, chunks: bool | None = None
+    ) -> Stream | None:
         """The stored answer as a stream; None if it is too old or unreadable. Raises the error, if it is a refusal.
 
-        Where it is stale, a new one is asked for with `revive`.
+        Where it is stale, a new one is asked for with `revive`. Without `chunks` it is whole only, which will do for a
+        caller who is not shown any.
         """
         entry, source = found
         age = max(0.0, self._now() - entry.stored)
         state = freshness(entry, age, self._cache)
         if state == "miss":
             return None
-        chunks: Sequence[Chunk] = ()
+        pieces: Sequence[Chunk] = ()
         try:
             error = entry.error() if entry.problem is not None else None
-            if call.record.shown and error is None:
-                chunks = entry.chunks()
+            if error is None and (call.record.shown if chunks is None else chunks):
+                pieces = entry.chunks()
         except Exception as problem:
             logger.warning("reading a stored answer failed with %s", type(problem).__name__)
             return None
@@ -96,7 +100,7 @@ class Answers:
             raise error
         if state == "stale":
             revive()
-        return Replay(entry, chunks, self._nap, self._pause)
+        return Replay(entry, pieces, self._nap, self._pause)
 
     def find(self, key: bytes) -> Found | None:
         """What is at hand under this key. Whatever goes wrong in a store is a miss."""
@@ -109,6 +113,7 @@ class Answers:
     def keep(self, call: Call, entry: Entry) -> None:
         """Store an entry under the key of a call."""
         if call.key is not None:
+            self.writes += 1
             self.store.put(call.key, entry, tag=self.tag(call), lifetime=lifetime(entry, self._cache))
             call.record.kept = entry.problem is None
 
@@ -146,6 +151,7 @@ def cached(answers: Answers, revive: Revive) -> Layer:
                 return await handler(call)
             record.cache = _MISS
             if call.request.cache == "use":
+                record.writes = answers.writes
                 found = answers.find(key)
                 record.looked = record.clock()
                 if found is not None:
@@ -166,6 +172,12 @@ def stored(answers: Answers) -> Layer:
         async def storing(call: Call) -> Stream:
             if call.key is None:
                 return await handler(call)
+            if call.request.cache == "use" and call.record.writes != answers.writes:
+                # A call that asked the same may have ended between the look above the seam and now.
+                found = answers.find(call.key)
+                late = found and answers.replay(call, found, lambda: None, chunks=True)
+                if late:
+                    return late
             try:
                 stream = await handler(call)
             except (BadRequest, NotFound) as error:

@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"fastclient {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _demo(commands.add_parser("demo", help="run a mixed workload and show what it costs in time; needs no key"))
+    _cache(commands.add_parser("cache", help="look after a cache folder: stats, verify, gc, purge"))
     options = parser.parse_args(argv)
     try:
         return int(options.run(options))
@@ -42,6 +43,25 @@ def _demo(parser: argparse.ArgumentParser) -> None:
         from fastclient.cli.demo import demo
 
         return demo(options)
+
+    parser.set_defaults(run=run)
+
+
+def _cache(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("stats", help="how much there is")
+    verify = actions.add_parser("verify", help="read every entry; exit status 1 if one is not as it was written")
+    verify.add_argument("--fix", action="store_true", help="remove what is not as it should be")
+    actions.add_parser("gc", help="remove what expired, and files that belong to no entry")
+    purge = actions.add_parser("purge", help="remove all entries, or those of one namespace")
+    purge.add_argument("--namespace", metavar="NAME", help="only answers of this namespace")
+    for action in actions.choices.values():
+        action.add_argument("directory", metavar="DIR", help="the folder given as cache_dir, or to DiskStore")
+
+    def run(options: argparse.Namespace) -> int:
+        from fastclient.cli.cache import cache
+
+        return cache(options)
 
     parser.set_defaults(run=run)
 

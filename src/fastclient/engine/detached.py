@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 from weakref import ref
 
@@ -88,7 +89,7 @@ def _start_on_trio(work: Work) -> None:
     import trio
 
     try:
-        trio.lowlevel.spawn_system_task(quiet, work)
+        trio.lowlevel.spawn_system_task(quiet, work, context=copy_context())
     except RuntimeError:
         return  # the run is ending, and ends its sockets with it
 

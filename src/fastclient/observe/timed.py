@@ -164,7 +164,7 @@ class TimedStream(Stream):
         timings = self.finish(None)
         call, answer = self._call, self.answer
         record = call.record
-        winner = record.winner() if self._attempts else None
+        winner = record.source()
         target = winner.target if winner else call.target.name
         return Reply(
             text=answer.text,

@@ -128,7 +128,9 @@ class CallRecord:
     waited: float = 0.0  # for a permit, before the first attempt
     recovered: Recovery | None = None
     cache: CacheInfo = _BYPASSED
+    writes: int = 0  # into the store, before it was asked
     kept: bool = False  # the answer went into a store
+    lender: CallRecord | None = None  # of the call whose answer this one got too
     leave: Callable[[], object] | None = None  # stops the call while it is being opened
     attempts: list[AttemptRecord] = field(default_factory=list)
 
@@ -145,6 +147,10 @@ class CallRecord:
                 if attempt.outcome in outcomes:
                     return attempt
         return None
+
+    def source(self) -> AttemptRecord | None:
+        """The attempt whose answer the caller got: one of its own, or of the call that shared it; None from a cache."""
+        return self.winner() if self.attempts or self.lender is None else self.lender.winner()
 
     def broken(self) -> AttemptRecord | None:
         """The latest attempt that broke off after it had begun."""

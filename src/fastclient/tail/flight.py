@@ -1,0 +1,182 @@
+"""One call upstream that several callers read: it has a task of its own, and ends when nobody reads it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import anyio
+
+from fastclient.engine.clock import running_loop
+from fastclient.engine.detached import GivenUp, behind
+from fastclient.engine.stack import Handler
+from fastclient.errors import (
+    ConnectTimeout,
+    DeadlineExceeded,
+    FirstTokenTimeout,
+    RateLimited,
+    StreamCut,
+    StreamStalled,
+)
+from fastclient.types import Call, Chunk
+
+__all__ = ["Flight", "Flights", "late"]
+
+_GRACE = 0.05  # seconds the layers below have to notice a deadline by themselves
+_CLOSE = 1.0  # seconds a flight that nobody reads any more may take to close
+_RANKS = {"background": 0, "default": 1, "interactive": 2}
+_UPSTREAM = (ConnectTimeout, FirstTokenTimeout, StreamStalled)  # timeouts that are about the upstream, not the call
+
+_Key: TypeAlias = tuple[bytes | None, bool, str | None]
+_Table: TypeAlias = "WeakValueDictionary[_Key, Flight]"
+
+
+class Flights:
+    """The flights that may be joined, by event loop. Keeps neither loops nor flights alive."""
+
+    def __init__(self) -> None:
+        self._loops: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
+
+    def join(self, handler: Handler, call: Call) -> tuple[Flight, bool]:
+        """A flight for this call, and whether the call leads it. Only what is begun already may be less urgent.
+
+        Recovery changes what a broken answer turns into, so calls share it only with those who asked for the same.
+        """
+        loop, request = running_loop(), call.request
+        table = self._loops.get(loop)
+        if table is None:
+            table = self._loops[loop] = WeakValueDictionary()
+        key = (call.key, request.cache == "refresh", request.recover)
+        flight = table.get(key)
+        if flight is not None and (flight.opened or flight.rank >= _RANKS[request.priority]):
+            flight.latest = max(flight.latest, call.deadline)
+            flight.readers += 1
+            return flight, False
+        flight = table[key] = Flight(handler, call, table, key)
+        flight.begin()
+        return flight, True
+
+
+class Flight:
+    """One call upstream, read by a task of its own for all who joined. It keeps what came until the last has read it.
+
+    The task goes on without a pause between two batches, also while its readers take their time.
+    """
+
+    __slots__ = (
+        *("__weakref__", "_given_up", "_handler", "_key", "_scope", "_table", "batches", "call", "error", "latest"),
+        *("opened", "over", "rank", "readers", "start", "waiting"),
+    )
+
+    def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key) -> None:
+        self.call = call
+        self.rank = _RANKS[call.request.priority]
+        self.latest = call.deadline  # of all who joined
+        self.readers = 1
+        self.batches: list[Sequence[Chunk]] = []
+        self.start = 0  # the batch in which the answer begins: another one after a restart
+        self.waiting: list[anyio.Semaphore] = []  # a bell for each who waits for something new
+        self.opened = False
+        self.over = False
+        self.error: Exception | None = None
+        self._given_up = False
+        self._handler = handler
+        self._table = table
+        self._key = key
+        self._scope: anyio.CancelScope | None = None  # once it has begun
+
+    def begin(self) -> None:
+        behind(self._run)
+
+    async def stop(self) -> None:
+        """Nobody reads it any more: close what is open upstream, and wait for that a moment."""
+        self._leave_table()
+        if self._scope is not None:
+            self._scope.cancel()
+            bell = anyio.Semaphore(0)
+            with anyio.move_on_after(_CLOSE, shield=True):
+                while not self.over:
+                    self.waiting.append(bell)
+                    await bell.acquire()
+
+    def _tell(self) -> None:
+        """Wake those who wait."""
+        if self.waiting:
+            waiting, self.waiting = self.waiting, []
+            for bell in waiting:
+                bell.release()
+
+    def partial(self, start: int, end: int | None = None) -> tuple[str, int]:
+        """The text of some batches, and the number of content chunks it came in."""
+        chunks = [chunk for batch in self.batches[start:end] for chunk in batch if chunk.is_content]
+        return "".join(chunk.text for chunk in chunks), len(chunks)
+
+    async def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            if self.readers:  # else everybody left before the first step
+                self._scope = anyio.CancelScope(deadline=self.call.deadline + _GRACE)
+                with self._scope:
+                    await self._read()
+                if self._scope.cancelled_caught:
+                    error = self._late()
+        except Exception as failure:
+            error = failure
+        except BaseException:
+            error = self._cancelled()
+            raise
+        finally:
+            self.over, self.error = True, error
+            self._leave_table()
+            self._tell()
+
+    async def _read(self) -> None:
+        stream = await self._handler(self.call)
+        self.opened = True
+        self._tell()
+        batches = self.batches
+        try:
+            while batch := await stream.pull():
+                if batch[0].restarted:
+                    self.start = len(batches)
+                batches.append(batch)
+                self._tell()
+        except BaseException:
+            with anyio.move_on_after(_CLOSE, shield=True):
+                await stream.aclose()
+            raise
+        await stream.aclose()  # before anybody hears of the end, which so means that all is closed
+
+    def _leave_table(self) -> None:
+        if self._table.get(self._key) is self:
+            del self._table[self._key]
+
+    def _late(self) -> DeadlineExceeded:
+        attempts = self.call.record.attempts
+        phase = attempts[-1].marks.phase if attempts else "queue"
+        return late(phase, self.partial(self.start))
+
+    def _cancelled(self) -> StreamCut:
+        """What a cancellation that none of its readers asked for leaves behind."""
+        self._given_up = True
+        text, tokens = self.partial(self.start)
+        return StreamCut("the call was cancelled while it was being read", partial_text=text, tokens=tokens)
+
+    def spares(self, call: Call) -> bool:
+        """Whether it failed for its leader's sake: another call with this one's deadline might not."""
+        error = self.error
+        if self._given_up or isinstance(error, GivenUp):
+            return True
+        if isinstance(error, DeadlineExceeded):
+            late = not isinstance(error, _UPSTREAM)
+        else:
+            late = isinstance(error, RateLimited) and not error.sent  # the pause would have outlasted the leader
+        # Calls of one moment have deadlines within milliseconds of each other: those stand and fall together.
+        return late and call.deadline > max(self.call.deadline, call.record.clock()) + _GRACE
+
+
+def late(phase: str, partial: tuple[str, int]) -> DeadlineExceeded:
+    """The error of a caller whose time was up after this much of the answer."""
+    problem = f"the call's deadline passed while waiting for {phase}"
+    return DeadlineExceeded(problem, phase=phase, partial_text=partial[0], tokens=partial[1])
