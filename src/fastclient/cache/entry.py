@@ -31,12 +31,12 @@ _NOTHING = Usage()
 class Entry:
     """An answer that ended cleanly, or a refusal (`problem`) that would come again. `stored` is seconds since 1970.
 
-    It has what an `Answer` has, so that it can stand in its place. `size` is what it takes in memory, in bytes.
+    It has what an `Answer` has, so that it can stand in its place.
     """
 
     __slots__ = (
-        *("blocks", "finish_reason", "model", "packed", "problem", "reasoning", "size", "stored", "text", "tool_calls"),
-        "usage",
+        *("_size", "blocks", "finish_reason", "model", "packed", "problem", "reasoning", "stored", "text"),
+        *("tool_calls", "usage"),
     )
 
     def __init__(
@@ -53,7 +53,7 @@ class Entry:
         packed: bytes = b"",
         problem: Mapping[str, Any] | None = None,
     ) -> None:
-        self.stored = stored
+        self.stored = float(stored)
         self.text = text
         self.reasoning = reasoning
         self.tool_calls = tool_calls
@@ -63,7 +63,7 @@ class Entry:
         self.blocks = blocks
         self.packed = packed
         self.problem = problem
-        self.size = self._size()
+        self._size = 0
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], *, stored: float) -> Entry:
@@ -107,17 +107,17 @@ class Entry:
 
     def encoded(self) -> bytes:
         """The entry as bytes."""
-        head = {
-            "stored": self.stored,
-            "text": self.text,
-            "reasoning": self.reasoning,
-            "tools": [(call.id, call.name, call.arguments) for call in self.tool_calls],
-            "finish": self.finish_reason,
-            "model": self.model,
-            "usage": [getattr(self.usage, name) for name in _COUNTS],
-            "blocks": self.blocks,
-            "problem": self.problem,
-        }
+        head = (
+            self.stored,
+            self.text,
+            self.reasoning,
+            [(call.id, call.name, call.arguments) for call in self.tool_calls],
+            self.finish_reason,
+            self.model,
+            [getattr(self.usage, name) for name in _COUNTS],
+            self.blocks,
+            self.problem,
+        )
         written = orjson.dumps(head)
         return b"".join((_MAGIC, len(written).to_bytes(4, "big"), written, self.packed))
 
@@ -127,38 +127,53 @@ class Entry:
         if data[:4] != _MAGIC:
             raise ValueError("not an entry, or one of another version")
         end = 8 + int.from_bytes(data[4:8], "big")
-        head = orjson.loads(memoryview(data)[8:end])
-        usage = head["usage"]
+        stored, text, reasoning, tools, finish_reason, model, usage, blocks, problem = orjson.loads(
+            memoryview(data)[8:end]
+        )
+        if not (type(stored) is float and type(text) is str and type(reasoning) is str):
+            raise ValueError("something else where a time and a text belong")
         return cls(
-            stored=float(head["stored"]),
-            text=_text(head["text"]),
-            reasoning=_text(head["reasoning"]),
-            tool_calls=tuple(ToolCall(id=own, name=name, arguments=said) for own, name, said in head["tools"]),
-            finish_reason=head["finish"],
-            model=head["model"],
-            usage=Usage(**dict(zip(_COUNTS, usage, strict=True))),
-            blocks=tuple(head["blocks"]),
+            stored=stored,
+            text=text,
+            reasoning=reasoning,
+            tool_calls=tuple(ToolCall(id=own, name=name, arguments=said) for own, name, said in tools) if tools else (),
+            finish_reason=finish_reason,
+            model=model,
+            usage=_usage(usage),
+            blocks=tuple(blocks),
             packed=data[end:],
-            problem=head["problem"],
+            problem=problem,
         )
 
-    def _size(self) -> int:
+    @property
+    def size(self) -> int:
+        """What it takes in memory, in bytes."""
+        if not self._size:
+            self._size = self._measured()
+        return self._size
+
+    def _measured(self) -> int:
         whole = sum(map(getsizeof, (self, self.text, self.packed, self.usage, self.stored)))
         whole += getsizeof(self.reasoning) if self.reasoning else 0
         for call in self.tool_calls:
             whole += sum(map(getsizeof, (call, call.id, call.name, call.arguments)))
         for held in (self.blocks, self.problem):
             whole += 2 * len(orjson.dumps(held)) if held else 0
-        return whole + 2 * 32 + getsizeof(self.model)  # two counts; small ones are shared, large ones are not
+        return whole + 3 * 32 + getsizeof(self.model)  # its own size, and two counts: small ones are shared
 
     def __repr__(self) -> str:
         return f"Entry({len(self.text)} characters, {len(self.packed)} bytes packed)"
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("something else where a text belongs")
-    return value
+def _usage(counts: list[int | None]) -> Usage:
+    sent, written, cache_read, cache_write, reasoning = counts
+    return Usage(
+        input_tokens=sent,
+        output_tokens=written,
+        cache_read_tokens=cache_read,
+        cache_write_tokens=cache_write,
+        reasoning_tokens=reasoning,
+    )
 
 
 def _packed(chunks: Sequence[Chunk]) -> bytes:
@@ -221,5 +236,5 @@ def _chunk(item: dict[str, Any], raw: bytes) -> Chunk:
     item["tool_calls"] = tuple(ToolCallDelta(*call) for call in item.get("tool_calls", ()))
     item["blocks"] = tuple(item.get("blocks", ()))
     if "usage" in item:
-        item["usage"] = Usage(**dict(zip(_COUNTS, item["usage"], strict=True)))
+        item["usage"] = _usage(item["usage"])
     return Chunk(raw=raw, **item)

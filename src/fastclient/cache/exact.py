@@ -95,7 +95,7 @@ class Answers:
         except Exception as problem:
             logger.warning("reading a stored answer failed with %s", type(problem).__name__)
             return None
-        call.record.cache = CacheInfo(state=state, source=source, age=age)
+        call.record.cache = CacheInfo(state, source, None, age)
         if error is not None:
             raise error
         if state == "stale":

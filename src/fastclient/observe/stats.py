@@ -92,8 +92,10 @@ class StatsRecorder(Locked):
             if failed or cancelled:
                 counts["errors" if failed else "cancelled"] += 1
                 return
-            self._total.add(record.total)
-            if (ttft := record.ttft) is not None:
+            bucket = self._total.add(record.total)
+            if record.returned == record.ended:
+                self._ttft.count_in(bucket)
+            elif (ttft := record.ttft) is not None:
                 self._ttft.add(ttft)
 
     def _attempted(self, attempts: Sequence[Attempt]) -> None:

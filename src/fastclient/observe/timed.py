@@ -58,8 +58,9 @@ class TimedStream(Stream):
         record = self._call.record
         self.inner = inner
         self.handed = record.returned = record.clock()
-        if inner.whole is not None and not record.shown:
+        if inner.whole is not None and record.consumer is None:
             self.answer, self.complete = inner.whole, True
+            record.ended = record.returned
             self.finish(None)
         else:
             self.answer = Answer()
@@ -106,17 +107,18 @@ class TimedStream(Stream):
         if self._timings is not None:
             return self._timings
         call, record = self._call, self._call.record
-        record.ended = record.clock()
-        work = partial(record.timings, self.answer.usage.output_tokens)
+        if record.ended is None:
+            record.ended = record.clock()
+        record.output_tokens = self.answer.usage.output_tokens
         if record.attempts:  # they may go on, for others
-            self._timings = timings = work()
+            self._timings = timings = record.timings()
             self._attempts = tuple(attempt.finished() for attempt in record.attempts)
         else:
-            self._timings = timings = Timings.later(work)
+            self._timings = timings = Timings.later(record.timings)
         self._describe(error)
         usage = self._usage()
         answered = self.complete or any(attempt.outcome == "won" for attempt in self._attempts)
-        cancelled = not (answered or isinstance(error, Exception))
+        cancelled = not answered and not isinstance(error, Exception)
         failed = error is not None and not cancelled
         self._stats.finished(record, self._attempts, usage, failed=failed, cancelled=cancelled)
         if self._observers:

@@ -113,26 +113,33 @@ class AttemptRecord:
         )
 
 
-@dataclass(slots=True)
 class CallRecord:
-    """One call while it runs, as its caller sees it. `consumer` counts only while the caller holds chunks."""
+    """One call while it runs, as its caller sees it. `consumer` counts only while the caller holds chunks.
 
-    clock: Clock
-    started: float
+    What has not happened stands in the class, so that a call of a few microseconds need not write it down.
+    """
+
     prepared: float | None = None
     looked: float | None = None  # when the caches had been asked
     returned: float | None = None
     ended: float | None = None
     decode: float = 0.0
-    consumer: float | None = None
     waited: float = 0.0  # for a permit, before the first attempt
+    output_tokens: int | None = None
     recovered: Recovery | None = None
-    cache: CacheInfo = _BYPASSED
     writes: int = 0  # into the store, before it was asked
     kept: bool = False  # the answer went into a store
     lender: CallRecord | None = None  # of the call whose answer this one got too
     leave: Callable[[], object] | None = None  # stops the call while it is being opened
-    attempts: list[AttemptRecord] = field(default_factory=list)
+
+    def __init__(
+        self, clock: Clock, started: float, *, consumer: float | None = None, cache: CacheInfo = _BYPASSED
+    ) -> None:
+        self.clock = clock
+        self.started = started
+        self.consumer = consumer
+        self.cache = cache
+        self.attempts: list[AttemptRecord] = []
 
     def attempt(self, role: Role, target: str) -> AttemptRecord:
         """Note that an attempt begins now."""
@@ -184,7 +191,8 @@ class CallRecord:
         """Seconds the call has taken."""
         return (self.clock() if self.ended is None else self.ended) - self.started
 
-    def timings(self, output_tokens: int | None = None) -> Timings:
+    def timings(self) -> Timings:
+        """Where the time went so far."""
         end = self.clock() if self.ended is None else self.ended
         opener = self.opener()
         before = self.waited + (opener.marks.started - self.attempts[0].marks.started if opener else 0.0)
@@ -198,7 +206,7 @@ class CallRecord:
             ttft=self.ttft,
             decode=self.decode if self.returned is not None else None,
             consumer=self.consumer,
-            output_tokens=output_tokens,
+            output_tokens=self.output_tokens,
         )
 
 
