@@ -92,7 +92,6 @@ class Core:
         below = stack(*self._tail(answers), self._open.layer, around=attempt(self._wire, policy.timeouts))
         above: list[Layer] = []
         if answers is not None:
-            answers.store.open()
             again = timed(below, policy.observers, self._stats)
             above.append(cached(answers, revival(again, policy.timeouts, self.spawn)))
         across = (seam,) if self.blocking else ()
@@ -178,6 +177,9 @@ class Core:
     async def warm(self, connections: int) -> Warmed:
         self._open.check()
         whole("connections", connections)
+        cache = self.policy.cache
+        if cache is not None and cache.store is not None:
+            await anyio.to_thread.run_sync(cache.store.open)
         return await warmed(self._wire, self.target, self.policy.timeouts, connections)
 
     def stats(self) -> Stats:
@@ -224,8 +226,8 @@ class Switch:
 
 def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
     """The layer for a store that has to be waited for, if it is one."""
-    from fastclient.cache.leased import leased
-    from fastclient.cache.redis import RedisStore
+    from fastclient.cache.redis.leased import leased
+    from fastclient.cache.redis.store import RedisStore
 
     store = answers.store
     if not isinstance(store, RedisStore):

@@ -26,8 +26,10 @@ Prompts: TypeAlias = "Iterable[Messages] | Callable[[], Iterable[Messages]]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precomputed:
-    """One round so far. Of `total` prompts, `stored` were answered and are in the cache now, `fresh` were there before,
-    `failed` got an error or an answer that is not kept, and `skipped` were left out because `when` said no.
+    """One round so far.
+
+    Of `total` prompts, `stored` were answered and are in the cache now, `fresh` were there before, `failed` got an
+    error or an answer that is not kept, and `skipped` were left out because `when` said no.
     """
 
     total: int

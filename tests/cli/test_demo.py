@@ -30,7 +30,8 @@ def test_demo_needs_no_key() -> None:
     """With neither key nor network: a row per setting, no errors, and a waterfall."""
     done = fastclient("demo", "--quick", OPENAI_API_KEY="")
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if line.startswith(("a client", "one client", "... hedged", "... and"))]
+    names = ("a client", "one client", "... hedged", "... and")
+    rows = [line for line in done.stdout.splitlines() if line.startswith(names)]
     assert len(rows) == 6
     assert all(row.split()[-1] == "0" for row in rows)
     assert "prefill" in done.stdout

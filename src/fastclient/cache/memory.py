@@ -37,6 +37,7 @@ class MemoryStore(Locked):
         """Nothing to do: it is ready."""
 
     def get(self, key: bytes) -> Found | None:
+        """The entry under this key; it is now the one that was used last."""
         with self.lock:
             found = self._entries.get(key)
             if found is None:
@@ -75,6 +76,7 @@ class MemoryStore(Locked):
         """Nothing to do: memory needs no good-bye, and other clients may use it."""
 
     def stats(self) -> StoreStats:
+        """What was counted, and what is held now."""
         with self.lock:
             return StoreStats(
                 entries=len(self._entries),
