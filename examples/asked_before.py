@@ -1,4 +1,4 @@
-"""The same questions again: answers from memory and disk, questions asked ahead, and one call for all who ask at once."""
+"""The same questions again: from memory, from disk, asked ahead, and one call for all who ask at once."""
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor

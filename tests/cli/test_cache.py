@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_verify_finds_what_was_changed(folder: Path, capsys: pytest.CaptureFixtu
     assert status == 0 and "4 checked, 4 good" in said
 
 
+def test_a_store_with_a_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entries are good to who names the variable that holds the secret; a variable that is not set is an error."""
+    folder = tmp_path / "secret"
+    policy = fc.Policy(cache=fc.Cache(store=fc.DiskStore(folder, secret="open sesame")))
+    with fc.Client("openai:m", wire=FakeProvider(), policy=policy) as client:
+        client.chat("x")
+    monkeypatch.setenv("THE_SECRET", "open sesame")
+    assert run(capsys, "verify", folder, "--secret-variable", "THE_SECRET")[0] == 0
+    assert run(capsys, "verify", folder)[0] == 1
+    with pytest.raises(SystemExit):
+        main(["cache", "verify", str(folder), "--secret-variable", "NOT_SET"])
+    assert "NOT_SET" in capsys.readouterr().err
+
+
 def test_gc_removes_what_belongs_to_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that no entry names goes, once it is old enough not to be one that is being written."""
     stray = folder / "ab" / "cd" / f"{'0' * 28}.val"
@@ -56,8 +73,6 @@ def test_gc_removes_what_belongs_to_nothing(folder: Path, capsys: pytest.Capture
     stray.write_bytes(b"x")
     run(capsys, "gc", folder)
     assert stray.exists()
-    import os
-
     os.utime(stray, (0, 0))
     status, said = run(capsys, "gc", folder)
     assert status == 0 and "1 orphans" in said and not stray.exists()

@@ -51,11 +51,16 @@ def _cache(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("stats", help="how much there is")
     verify = actions.add_parser("verify", help="read every entry; exit status 1 if one is not as it was written")
-    verify.add_argument("--fix", action="store_true", help="remove what is not as it should be")
+    verify.add_argument(
+        "--fix", action="store_true", help="remove what is not as it should be; without the secret, all"
+    )
     actions.add_parser("gc", help="remove what expired, and files that belong to no entry")
     purge = actions.add_parser("purge", help="remove all entries, or those of one namespace")
     purge.add_argument("--namespace", metavar="NAME", help="only answers of this namespace")
     for action in actions.choices.values():
+        action.add_argument(
+            "--secret-variable", metavar="NAME", help="the environment variable that holds the store's secret, if any"
+        )
         action.add_argument("directory", metavar="DIR", help="the folder given as cache_dir, or to DiskStore")
 
     def run(options: argparse.Namespace) -> int:

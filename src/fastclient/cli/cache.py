@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 from fastclient.cache.disk import DiskStore
 from fastclient.cli.screen import Screen
-from fastclient.errors import FastClientError
+from fastclient.errors import ConfigError, FastClientError
 
 __all__ = ["cache"]
 
@@ -18,7 +19,10 @@ def cache(options: argparse.Namespace) -> int:
     folder = Path(options.directory).expanduser()
     if not (folder / "cache.db").is_file():
         raise FastClientError(f"{folder} holds no cache")
-    store = DiskStore(folder, memory=None, max_bytes=2**63 - 1)
+    secret = os.environ.get(options.secret_variable) if options.secret_variable else None
+    if options.secret_variable and not secret:
+        raise ConfigError.of("secret_variable", options.secret_variable, "is not set in the environment")
+    store = DiskStore(folder, memory=None, max_bytes=2**63 - 1, secret=secret)
     try:
         return _COMMANDS[options.action](store, options, Screen())
     except OSError as error:
