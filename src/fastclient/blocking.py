@@ -126,7 +126,9 @@ class Client:
         running = running_engine()
         if self._owner:
             self._core.refuse()
-            if running is not None:
+            if running is None:
+                self._core.close_store()
+            else:
                 running.run(self._core.aclose)
 
     def __enter__(self) -> Self:

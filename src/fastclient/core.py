@@ -46,6 +46,8 @@ __all__ = ["Core"]
 
 logger = logging.getLogger("fastclient")
 
+_WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache")  # what shapes a call below the seam
+
 
 class Core:
     """A client without its door."""
@@ -81,7 +83,7 @@ class Core:
         self._own_wire = isinstance(wire, str)
         self._wire = _wire(wire, policy)
         self._upstreams = Upstreams(policy.limits)
-        self._flights = Flights()
+        self._flights = Flights(self._stats.settled)
         self._build()
 
     def _build(self) -> None:
@@ -125,6 +127,8 @@ class Core:
         copy = object.__new__(Core)
         copy.__dict__.update(self.__dict__)
         copy.policy = policy
+        if any(getattr(policy, name) != getattr(self.policy, name) for name in _WAY):
+            copy._flights = Flights(self._stats.settled)  # whoever joins a flight takes its way
         copy._build()
         return copy
 
@@ -163,12 +167,12 @@ class Core:
         call = self.begin(request, held=False)
         await _read(await self._inside(call))
         cache, found = self.policy.cache, call.record.cache
-        if found.state == "hit" and found.age is not None and cache is not None:
+        if found.state in ("hit", "stale") and found.age is not None and cache is not None:
             if found.age + margin < cache.ttl:
                 return "fresh"
-            call = self.begin(replace(request, cache="refresh"), held=False)
+            call = replace(self.begin(replace(request, cache="refresh"), held=False), key=call.record.key)
             await _read(await self._inside(call))
-        return "stored" if call.record.kept or call.record.cache.state == "shared" else "failed"
+        return "stored" if (call.record.lender or call.record).kept else "failed"
 
     def abandoned(self, call: Call) -> None:
         logger.debug("stream of call %s was dropped unread; closed by the garbage collector", call.id)
@@ -189,12 +193,16 @@ class Core:
         """From now on this client and all its copies take no calls."""
         self._open.on = False
 
+    def close_store(self) -> None:
+        """Have the cache write what waits, and let go of its files and connections. May take two seconds."""
+        if self.policy.cache is not None and self.policy.cache.store is not None:
+            self.policy.cache.store.close()
+
     async def aclose(self) -> None:
         """Close the connections, and end the waiting for one."""
         try:
             self._upstreams.close()
-            if self.policy.cache is not None and self.policy.cache.store is not None:
-                await anyio.to_thread.run_sync(self.policy.cache.store.close)
+            await anyio.to_thread.run_sync(self.close_store)
         finally:
             await self._wire.aclose()
 

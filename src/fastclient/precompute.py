@@ -88,13 +88,16 @@ def plan(
     for name, function in (("when", when), ("progress", progress)):
         if function is not None and not callable(function):
             raise ConfigError.of(name, function, "must be a function")
+    if options.get("cache") == "off":
+        raise ConfigError.of("cache", "off", "leaves nothing to fill")
     given = prompts if callable(prompts) else tuple(_listed(prompts))
     options = {"priority": "background", **options}
 
     def requests() -> Sequence[Request]:
         return [core.ask(messages, options) for messages in (_listed(given()) if callable(given) else given)]
 
-    requests()
+    if not callable(given):
+        requests()
     return Plan(core=core, prompts=requests, limit=limit, every=every, when=when, progress=progress)
 
 
@@ -113,7 +116,7 @@ class _Round:
         self._waiting = iter(self._requests)
         self._counts = dict.fromkeys(("stored", "fresh", "failed", "skipped"), 0)
         self._started = anyio.current_time()
-        self._problem: Exception | None = None
+        self._problem: BaseException | None = None
 
     async def run(self) -> Precomputed:
         async with anyio.create_task_group() as tasks:
@@ -130,7 +133,7 @@ class _Round:
                 self._counts[await self._ask(request)] += 1
                 if plan.progress is not None:
                     plan.progress(self._so_far())
-            except Exception as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # the user's, maybe on the engine's thread
                 self._problem = self._problem or error
                 scope.cancel()
                 return
@@ -139,8 +142,13 @@ class _Round:
         plan = self._plan
         if plan.when is not None and not plan.when():
             return "skipped"
+        cache = plan.core.policy.cache
+        samples = request.samples or (cache.samples if cache is not None else 1)
         try:
-            return await plan.core.ahead(request, plan.every or 0.0)
+            states = {await plan.core.ahead(request, plan.every or 0.0) for _ in range(samples)}
+            return next(state for state in ("failed", "stored", "fresh") if state in states)
+        except ConfigError:
+            raise  # what cannot be, such as a client that was closed meanwhile
         except FastClientError:
             return "failed"
 
@@ -156,7 +164,7 @@ class Schedule:
 
     def __init__(self, plan: Plan) -> None:
         self.last: Precomputed | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._plan = plan
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -165,7 +173,7 @@ class Schedule:
     async def _run(self) -> None:
         try:
             await self._plan.rounds(self._finished)
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # the latter would end the thread
             self.error = error
             logger.warning("precomputing ended with %s", type(error).__name__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
@@ -11,7 +12,7 @@ from fastclient.checks import instance, one_of, seconds, whole
 from fastclient.errors import ConfigError
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
-__all__ = ["Options", "checked"]
+__all__ = ["Options", "checked", "snapshot"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NULLABLE = ("priority", "cache")  # None is no way to leave these out
@@ -133,6 +134,20 @@ def _message(message: object, place: str) -> Message:
     ):
         raise ConfigError.at(f"{place}.content", f"must be a string or a list of parts, not a {type(content).__name__}")
     return dict(message)
+
+
+def snapshot(request: Request) -> Request:
+    """The same request, out of its caller's reach: what the caller does to nested parts from now on does not show."""
+    messages = tuple(_own(message) for message in request.messages)
+    return replace(request, messages=messages, params=_own(request.params))
+
+
+def _own(value: Any, depth: int = 0) -> Any:
+    if depth > 250:
+        return value  # deeper than JSON is written; a structure that holds itself ends here too
+    if isinstance(value, dict):
+        return {name: _own(item, depth + 1) for name, item in value.items()}
+    return [_own(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 _STEERING: Mapping[str, Callable[[str, Any], Any]] = {

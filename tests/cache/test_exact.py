@@ -500,3 +500,149 @@ async def test_who_shares_an_answer_is_told_who_gave_it() -> None:
         ("openai:other", True, False)
     }
     assert sorted(len(reply.attempts) for reply in replies) == [0, 0, 2]
+
+
+def parts(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "text", "text": text}]}]
+
+
+async def test_what_the_caller_changes_later_is_not_asked(clock: Clock) -> None:
+    """A conversation that is changed while its call waits, or is renewed, is asked and kept as it was."""
+    words = parts("A")
+
+    def answer(request: ServerRequest) -> Any:
+        if request.arrival == 0:
+            words[0]["content"][0]["text"] = "B"
+            return faults.status(503)  # and is tried again
+        return f"echo {request.prompt}"
+
+    provider = FakeProvider(answer)
+    asking = fc.AsyncClient("openai:m", wire=provider, policy=policy(ttl=10, stale=100))
+    assert "A" in (await asking.chat(words)).text
+    clock.now += 20
+    words = parts("A")
+    assert (await asking.chat(words)).cache.state == "stale"
+    words[0]["content"][0]["text"] = "B"
+    with anyio.fail_after(5):
+        while (reply := await asking.chat(parts("A"))).cache.state == "stale":
+            await anyio.sleep(0.001)
+    assert "A" in reply.text and all("B" not in request.prompt for request in provider.requests)
+
+
+async def test_what_the_caller_does_to_a_reply_stays_there() -> None:
+    """A provider's blocks go into conversations and are added to; the entry and other readers do not see it."""
+    thinking = Answer(text="Two.", reasoning="Which?")
+    asking, provider = client(thinking, target="anthropic:claude-sonnet-5")
+
+    async def ask(replies: list[fc.Reply]) -> None:
+        async with asking.stream(PROMPT) as stream:
+            async for chunk in stream:
+                for block in chunk.blocks:
+                    block["cache_control"] = 1  # type: ignore[index]
+            replies.append(await stream.reply())
+
+    replies: list[fc.Reply] = []
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask, replies)
+    assert len(provider.requests) == 1 and replies[0].blocks
+    for _ in range(2):
+        hit = await asking.chat(PROMPT)
+        assert hit.cache.state == "hit" and hit.blocks and "cache_control" not in hit.blocks[0]
+        hit.blocks[0]["cache_control"] = 2  # type: ignore[index]
+
+
+async def test_copies_with_another_way_do_not_share_a_flight() -> None:
+    """A copy without a fallback does not get the fallback's answer, nor one with retries another's failure."""
+    provider = FakeProvider((Wait(0.02), Status(503)), (Wait(0.02), Status(503)), "from the other")
+    other = fc.Target("openai:other", base_url="http://127.0.0.1:9/v1")
+    cache = fc.Cache()
+    loose = fc.Policy(cache=cache, retry=None, route=fc.Route(fallback=(other,)))
+    asking = fc.AsyncClient("openai:m", wire=provider, policy=loose)
+    strict = asking.with_(policy=fc.Policy(cache=cache, retry=None))
+    outcomes: list[Any] = []
+
+    async def ask(asker: fc.AsyncClient) -> None:
+        try:
+            outcomes.append((await asker.chat(PROMPT)).text)
+        except fc.Overloaded as error:
+            outcomes.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask, asking)
+        tasks.start_soon(ask, strict)
+    assert "from the other" in outcomes and sum(isinstance(one, fc.Overloaded) for one in outcomes) == 1
+    same = asking.with_(policy=fc.Policy(cache=cache, retry=None, route=loose.route, observers=(lambda _: None,)))
+    assert same._core._flights is asking._core._flights
+
+
+async def test_another_accounts_answer_is_not_stored() -> None:
+    """A fallback of the same name at another server, or with another key, is another target."""
+    provider = FakeProvider(faults.status(503), "theirs", "ours")
+    store = fc.MemoryStore()
+    other = fc.Target("openai:m", base_url="http://127.0.0.1:9/v1", api_key="k2")
+    route = fc.Route(fallback=(other,))
+    asking = fc.AsyncClient(
+        "openai:m", wire=provider, policy=fc.Policy(cache=fc.Cache(store=store), retry=None, route=route)
+    )
+    assert (await asking.chat(PROMPT)).text == "theirs" and store.stats().stored == 0
+
+
+async def test_a_leader_who_leaves_is_not_charged_for_the_others() -> None:
+    """What is spent after it left is counted once, and its tokens are not wasted, for others got the answer."""
+    provider = FakeProvider((Wait(0.01), Tokens(3), Wait(0.02), Tokens(5), Finish()))
+    asking = fc.AsyncClient("openai:m", wire=provider, policy=policy())
+    begun = anyio.Event()
+    replies: list[fc.Reply] = []
+
+    async def lead() -> None:
+        async with asking.stream(PROMPT) as stream:
+            async for _ in stream:
+                begun.set()
+                break
+
+    async def follow() -> None:
+        replies.append(await asking.chat(PROMPT))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lead)
+        await anyio.sleep(0.002)
+        tasks.start_soon(follow)
+    stats = asking.stats()
+    (reply,) = replies
+    assert len(provider.requests) == 1 and reply.cache.state == "shared"
+    assert stats.output_tokens == reply.usage.output_tokens and stats.input_tokens == reply.usage.input_tokens
+    assert (stats.attempts, stats.wasted_tokens, stats.calls, stats.cancelled) == (1, 0, 2, 1)
+
+
+async def test_a_refusal_that_may_pass_is_not_remembered() -> None:
+    """An empty account, a lock, a request that came too early: 4xx that go away by themselves."""
+    for status in (402, 423, 424, 425):
+        asking, provider = client(faults.status(status))
+        for _ in range(2):
+            with pytest.raises(fc.ProviderError):
+                await asking.chat(PROMPT)
+        assert len(provider.requests) == 2, status
+
+
+async def test_a_pace_ends_with_the_calls_time() -> None:
+    """When the next pause would outlast the call, the rest comes at once."""
+    asking, _ = client("one two three four five six seven eight nine ten", pace=10)
+    await asking.chat(PROMPT)
+    began = anyio.current_time()
+    async with asking.stream(PROMPT, timeout=0.25) as stream:
+        assert (await stream.reply()).text.startswith("one two")
+    assert anyio.current_time() - began < 0.6
+
+
+def test_a_store_is_closed_without_an_engine(tmp_path: Any) -> None:
+    """A client that only had hits lets go of its files too."""
+    closed = []
+
+    class Noted(Broken):
+        def close(self) -> None:
+            closed.append(True)
+
+    with fc.Client("openai:m", wire=FakeProvider("x"), policy=policy(store=Noted())):
+        pass
+    assert closed

@@ -183,3 +183,69 @@ def test_without_a_cache_there_is_nothing_to_fill() -> None:
     with fc.Client("openai:m", wire=FakeProvider()) as client, pytest.raises(fc.ConfigError) as refused:
         client.precompute(PROMPTS)
     assert refused.value.field == "precompute"
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_function_that_ends_the_program_does_not_end_the_engine(raised: BaseException) -> None:
+    """It comes out where precompute was called; other calls go on."""
+
+    def fail(_: object) -> None:
+        raise raised
+
+    with fc.Client("openai:m", wire=FakeProvider(), policy=policy()) as client:
+        with pytest.raises(type(raised)):
+            client.precompute(PROMPTS[:2], progress=fail)
+        assert client.chat("still here").cache.state == "miss"
+
+
+async def test_stale_answers_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may still be served, but is too old, is asked anew and counted as stored."""
+    now = 1000.0
+    monkeypatch.setattr("fastclient.core.time", lambda: now)
+    async with fc.AsyncClient("openai:m", wire=FakeProvider(), policy=policy(ttl=10, stale=1000)) as client:
+        assert (await client.precompute(PROMPTS[:2])).stored == 2
+        now += 20
+        again = await client.precompute(PROMPTS[:2])
+        assert (again.stored, again.fresh, again.failed) == (2, 0, 0)
+        assert (await client.chat(PROMPTS[0])).cache.age == 0
+
+
+async def test_all_samples_are_asked_for() -> None:
+    """With several samples a prompt is through when all of them are there."""
+    provider = FakeProvider()
+    async with fc.AsyncClient("openai:m", wire=provider, policy=policy(samples=3)) as client:
+        assert (await client.precompute(PROMPTS[:2])).stored == 2
+        assert len(provider.requests) == 6
+        assert [(await client.chat(PROMPTS[0])).cache.state for _ in range(3)] == ["hit"] * 3
+
+
+async def test_a_function_gives_each_round_its_prompts() -> None:
+    """It is called once for each round, and not before."""
+    given = [["x1", "x2"]]
+    async with fc.AsyncClient("openai:m", wire=FakeProvider(), policy=policy()) as client:
+        assert (await client.precompute(lambda: given.pop(0))).stored == 2
+
+
+async def test_twins_that_are_not_kept_have_both_failed() -> None:
+    """Two equal prompts share an answer, also one that is not kept."""
+    cut = FakeProvider(Answer(text="x", finish_reason="length"))
+    async with fc.AsyncClient("openai:m", wire=cut, policy=policy()) as client:
+        assert (await client.precompute(["a", "a"])).failed == 2
+
+
+def test_a_client_closed_meanwhile_is_told() -> None:
+    """The rest of the prompts did not fail: there is nobody to ask them."""
+    with (
+        fc.Client("openai:m", wire=FakeProvider(), policy=policy()) as client,
+        pytest.raises(fc.ConfigError, match="closed"),
+    ):
+        client.precompute(PROMPTS, limit=1, progress=lambda done: client._core.refuse() if done.done == 2 else None)
+
+
+def test_nothing_to_fill_is_refused() -> None:
+    with (
+        fc.Client("openai:m", wire=FakeProvider(), policy=policy()) as client,
+        pytest.raises(fc.ConfigError) as refused,
+    ):
+        client.precompute(PROMPTS, cache="off")
+    assert refused.value.field == "cache"

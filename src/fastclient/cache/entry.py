@@ -35,7 +35,7 @@ class Entry:
     """
 
     __slots__ = (
-        *("_size", "blocks", "finish_reason", "model", "packed", "problem", "reasoning", "stored", "text"),
+        *("_blocks", "_size", "finish_reason", "model", "packed", "problem", "reasoning", "stored", "text"),
         *("tool_calls", "usage"),
     )
 
@@ -60,7 +60,7 @@ class Entry:
         self.finish_reason = finish_reason
         self.model = model
         self.usage = usage
-        self.blocks = blocks
+        self._blocks = orjson.dumps(blocks) if blocks else b""
         self.packed = packed
         self.problem = problem
         self._size = 0
@@ -99,6 +99,11 @@ class Entry:
     def chunks(self) -> list[Chunk]:
         """The chunks it came in. Raises ValueError and the like if they are not what was written."""
         return _unpacked(self.packed)
+
+    @property
+    def blocks(self) -> tuple[Mapping[str, object], ...]:
+        """The provider's own parts, new ones each time: they may end up in a conversation and be added to."""
+        return tuple(orjson.loads(self._blocks)) if self._blocks else ()
 
     @property
     def raw(self) -> bytes:
@@ -157,8 +162,8 @@ class Entry:
         whole += getsizeof(self.reasoning) if self.reasoning else 0
         for call in self.tool_calls:
             whole += sum(map(getsizeof, (call, call.id, call.name, call.arguments)))
-        for held in (self.blocks, self.problem):
-            whole += 2 * len(orjson.dumps(held)) if held else 0
+        whole += getsizeof(self._blocks) if self._blocks else 0
+        whole += 2 * len(orjson.dumps(self.problem)) if self.problem else 0
         return whole + 3 * 32 + getsizeof(self.model)  # its own size, and two counts: small ones are shared
 
     def __repr__(self) -> str:

@@ -17,9 +17,10 @@ from fastclient.cache.replay import Nap, Replay
 from fastclient.cache.store import Found, Store
 from fastclient.config import Cache
 from fastclient.engine.stack import Handler, Layer
-from fastclient.engine.stream import Stream
+from fastclient.engine.stream import Stream, unshared
 from fastclient.errors import BadRequest, NotFound, ProviderError
 from fastclient.providers.repeat import repeatable
+from fastclient.request import snapshot
 from fastclient.target import Target
 from fastclient.types import CacheInfo, Call, Chunk, Request
 
@@ -29,6 +30,7 @@ logger = logging.getLogger("fastclient")
 
 _MISS = CacheInfo(state="miss")
 _BY_ITSELF = ("stop", "tool_calls", "function_call")  # how an answer ends that nothing cut short
+_LASTING = (400, 404, 405, 410, 413, 414, 415, 422)  # refusals that say: this request, never
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _TURNS = 10_000  # requests whose turns are remembered
 
@@ -100,7 +102,8 @@ class Answers:
             raise error
         if state == "stale":
             revive()
-        return Replay(entry, pieces, self._nap, self._pause)
+        pause = 0.0 if chunks else self._pause  # below the seam others would wait too
+        return Replay(entry, pieces, call, self._nap, pause)
 
     def find(self, key: bytes) -> Found | None:
         """What is at hand under this key. Whatever goes wrong in a store is a miss."""
@@ -121,7 +124,7 @@ class Answers:
         """Keep an answer that came to its end in these chunks, if it is one that others should get."""
         record = call.record
         winner = record.winner()
-        if winner is None or winner.target != call.target.name or winner.malformed_events or record.recovered:
+        if winner is None or winner.destination != call.target or winner.malformed_events or record.recovered:
             return
         entry = Entry.of(chunks, stored=self._now())
         if entry.finish_reason in _BY_ITSELF or (entry.finish_reason == "length" and _limited(call.request)):
@@ -130,7 +133,8 @@ class Answers:
     def refused(self, call: Call, error: ProviderError) -> None:
         """Keep a refusal, if it would come again. A renewal that is refused leaves the old answer where it is."""
         renewal = call.request.cache == "refresh"
-        if self._cache.negative and not error.retryable and not renewal and len(call.record.attempts) == 1:
+        lasting = error.status_code in _LASTING and not error.retryable
+        if self._cache.negative and lasting and not renewal and len(call.record.attempts) == 1:
             self.keep(call, Entry.refusing(error, stored=self._now()))
 
 
@@ -145,7 +149,7 @@ def cached(answers: Answers, revive: Revive) -> Layer:
     def layer(handler: Handler) -> Handler:
         async def looking(call: Call) -> Stream:
             record = call.record
-            key = answers.key(call.request)
+            key = record.key = call.key or answers.key(call.request)
             record.prepared = record.looked = record.clock()
             if key is None:
                 return await handler(call)
@@ -155,14 +159,19 @@ def cached(answers: Answers, revive: Revive) -> Layer:
                 found = answers.find(key)
                 record.looked = record.clock()
                 if found is not None:
-                    stream = answers.replay(call, found, lambda: revive(replace(call, key=key)))
+                    stream = answers.replay(call, found, lambda: revive(_owned(call, key)))
                     if stream is not None:
                         return stream
-            return await handler(replace(call, key=key))
+            return await handler(_owned(call, key))
 
         return looking
 
     return layer
+
+
+def _owned(call: Call, key: bytes) -> Call:
+    """The call with its key. Its body may be written later, so it is taken out of the caller's reach now."""
+    return replace(call, request=snapshot(call.request), key=key)
 
 
 def stored(answers: Answers) -> Layer:
@@ -208,7 +217,7 @@ class _Storing(Stream):
         if batch:
             if batch[0].restarted:
                 self._chunks.clear()
-            self._chunks += batch
+            self._chunks += unshared(batch)
         else:
             chunks, self._chunks = self._chunks, None
             _kept(self._answers.answered, self._call, chunks)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fastclient.cache.entry import Entry
 from fastclient.engine.stream import Stream
-from fastclient.types import Chunk
+from fastclient.types import Call, Chunk
 
 __all__ = ["Nap", "Replay"]
 
@@ -15,11 +15,15 @@ Nap = Callable[[float], Awaitable[None]]
 
 
 class Replay(Stream):
-    """The answer in an entry. `pause` is how many seconds to let pass before each content chunk but the first."""
+    """The answer in an entry.
 
-    __slots__ = ("_at", "_chunks", "_nap", "_pause", "whole")
+    `pause` is how many seconds to let pass before each content chunk but the first, as long as the call has them.
+    """
 
-    def __init__(self, entry: Entry, chunks: Sequence[Chunk], nap: Nap, pause: float = 0.0) -> None:
+    __slots__ = ("_at", "_call", "_chunks", "_nap", "_pause", "whole")
+
+    def __init__(self, entry: Entry, chunks: Sequence[Chunk], call: Call, nap: Nap, pause: float = 0.0) -> None:
+        self._call = call
         self.whole = entry  # type: ignore[misc]  # a slot, where the class has a constant
         self._chunks = chunks
         self._nap = nap
@@ -28,7 +32,7 @@ class Replay(Stream):
 
     async def pull(self) -> Sequence[Chunk]:
         start, chunks = self._at, self._chunks
-        if not self._pause:
+        if not self._pause or self._call.record.clock() + self._pause > self._call.deadline:
             self._at = len(chunks)
             return chunks[start:]
         content = [at for at in range(start, len(chunks)) if chunks[at].is_content]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from random import getrandbits
@@ -20,15 +21,16 @@ def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], None])
 
     It has the lowest priority and a deadline of its own. What comes of it is seen by observers and by nobody else.
     """
-    under_way: set[bytes | None] = set()
+    under_way: set[tuple[int, bytes | None]] = set()  # by process: a forked child goes on with nothing
 
     def revive(call: Call) -> None:
-        if call.key in under_way:
+        turn = (os.getpid(), call.key)
+        if turn in under_way:
             return
-        under_way.add(call.key)
-        spawn(lambda: again(call))
+        under_way.add(turn)
+        spawn(lambda: again(call, turn))
 
-    async def again(call: Call) -> None:
+    async def again(call: Call, turn: tuple[int, bytes | None]) -> None:
         try:
             clock = call.record.clock
             now = clock()
@@ -46,6 +48,6 @@ def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], None])
             finally:
                 await stream.aclose()
         finally:
-            under_way.discard(call.key)
+            under_way.discard(turn)
 
     return revive

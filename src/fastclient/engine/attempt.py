@@ -37,7 +37,7 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
     async def attempting(call: Call) -> Stream:
         target, request = call.target, call.request
         record = call.attempt or call.record.attempt(call.role, target.name)
-        record.price = target.price
+        record.price, record.destination = target.price, target
         marks = record.marks
         try:
             dialect = find(target.provider)

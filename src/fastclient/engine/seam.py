@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -26,6 +27,8 @@ from fastclient.errors import ConfigError, StreamCut
 from fastclient.types import Call, Chunk
 
 __all__ = ["Engine", "drive", "engine", "running_engine", "seam"]
+
+logger = logging.getLogger("fastclient")
 
 _ITSELF = "a blocking call from the engine's own thread would wait for itself"
 _CLOSE = 1.0  # seconds a caller waits for a stream it leaves to be closed at the server
@@ -127,7 +130,12 @@ class Engine:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            while True:
+                try:
+                    self._loop.run_forever()
+                    break
+                except (SystemExit, KeyboardInterrupt) as error:  # of a user's function: it ends its task, not all
+                    logger.warning("work in the background raised %s", type(error).__name__)
             for task in self._tasks:
                 task.cancel()
             if self._tasks:

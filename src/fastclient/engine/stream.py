@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import ClassVar, Protocol
 
 from fastclient.types import Chunk, ToolCall, Usage
 
-__all__ = ["Stream", "Whole"]
+__all__ = ["Stream", "Whole", "unshared"]
 
 
 class Whole(Protocol):
@@ -30,6 +31,13 @@ class Whole(Protocol):
     def blocks(self) -> tuple[Mapping[str, object], ...]: ...
     @property
     def raw(self) -> bytes: ...
+
+
+def unshared(batch: Sequence[Chunk]) -> Sequence[Chunk]:
+    """The same chunks for another reader: what one does to a provider's blocks does not show to the others."""
+    if not any(chunk.blocks for chunk in batch):
+        return batch
+    return [chunk._replace(blocks=deepcopy(chunk.blocks)) if chunk.blocks else chunk for chunk in batch]
 
 
 class Stream(ABC):

@@ -98,6 +98,15 @@ class StatsRecorder(Locked):
             elif (ttft := record.ttft) is not None:
                 self._ttft.add(ttft)
 
+    def settled(self, attempts: Sequence[Attempt], usage: Usage, wasted: int) -> None:
+        """Add what was spent on behalf of calls whose own books are closed."""
+        counts = self._counts
+        with self.lock:
+            self._attempted(attempts)
+            for name in _SPENT:
+                counts[name] += getattr(usage, name) or 0
+            counts["wasted_tokens"] += wasted
+
     def _attempted(self, attempts: Sequence[Attempt]) -> None:
         counts = self._counts
         counts["attempts"] += len(attempts)

@@ -110,11 +110,11 @@ class TimedStream(Stream):
         if record.ended is None:
             record.ended = record.clock()
         record.output_tokens = self.answer.usage.output_tokens
-        if record.attempts:  # they may go on, for others
+        if record.cache.state in ("hit", "stale"):
+            self._timings = timings = Timings.later(record.timings)
+        else:  # at once: what was asked may go on, for others
             self._timings = timings = record.timings()
             self._attempts = tuple(attempt.finished() for attempt in record.attempts)
-        else:
-            self._timings = timings = Timings.later(record.timings)
         self._describe(error)
         usage = self._usage()
         answered = self.complete or any(attempt.outcome == "won" for attempt in self._attempts)

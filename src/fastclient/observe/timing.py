@@ -15,7 +15,7 @@ from fastclient.types import Attempt, Basis, CacheInfo, Outcome, Recovery, Role,
 
 if TYPE_CHECKING:
     from fastclient.providers.rates import Rate
-    from fastclient.target import Price
+    from fastclient.target import Price, Target
 
 __all__ = ["AttemptRecord", "CallRecord", "Clock", "Marks", "percentile"]
 
@@ -85,6 +85,7 @@ class AttemptRecord:
     error: BaseException | None = None
     input_tokens: int = 0  # as estimated, or as reported
     price: Price | None = None  # at the attempt's own target
+    destination: Target | None = None
     kept: bool = False  # it broke off, but what it had brought is part of the answer
     rates: tuple[Rate, ...] = ()
 
@@ -127,6 +128,7 @@ class CallRecord:
     waited: float = 0.0  # for a permit, before the first attempt
     output_tokens: int | None = None
     recovered: Recovery | None = None
+    key: bytes | None = None  # what its answer is kept under
     writes: int = 0  # into the store, before it was asked
     kept: bool = False  # the answer went into a store
     lender: CallRecord | None = None  # of the call whose answer this one got too

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -19,23 +21,32 @@ from fastclient.errors import (
     StreamCut,
     StreamStalled,
 )
-from fastclient.types import Call, Chunk
+from fastclient.types import Attempt, Call, Chunk, Usage
 
 __all__ = ["Flight", "Flights", "late"]
+
+logger = logging.getLogger("fastclient")
 
 _GRACE = 0.05  # seconds the layers below have to notice a deadline by themselves
 _CLOSE = 1.0  # seconds a flight that nobody reads any more may take to close
 _RANKS = {"background": 0, "default": 1, "interactive": 2}
 _UPSTREAM = (ConnectTimeout, FirstTokenTimeout, StreamStalled)  # timeouts that are about the upstream, not the call
 
+Settle: TypeAlias = Callable[[Sequence[Attempt], Usage, int], None]
+"""Told of attempts, of the tokens of an answer, and of how many were wasted."""
+
 _Key: TypeAlias = tuple[bytes | None, bool, str | None]
 _Table: TypeAlias = "WeakValueDictionary[_Key, Flight]"
 
 
 class Flights:
-    """The flights that may be joined, by event loop. Keeps neither loops nor flights alive."""
+    """The flights that may be joined, by event loop. Keeps neither loops nor flights alive.
 
-    def __init__(self) -> None:
+    `settle` is told what a flight has spent after its leader left, which stands in no call's own books.
+    """
+
+    def __init__(self, settle: Settle | None = None) -> None:
+        self._settle = settle
         self._loops: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
 
     def join(self, handler: Handler, call: Call) -> tuple[Flight, bool]:
@@ -53,7 +64,7 @@ class Flights:
             flight.latest = max(flight.latest, call.deadline)
             flight.readers += 1
             return flight, False
-        flight = table[key] = Flight(handler, call, table, key)
+        flight = table[key] = Flight(handler, call, table, key, self._settle)
         flight.begin()
         return flight, True
 
@@ -65,11 +76,26 @@ class Flight:
     """
 
     __slots__ = (
-        *("__weakref__", "_given_up", "_handler", "_key", "_scope", "_table", "batches", "call", "error", "latest"),
+        *(
+            "__weakref__",
+            "_leaderless",
+            "_settle",
+            "_given_up",
+            "_handler",
+            "_key",
+            "_scope",
+            "_table",
+            "batches",
+            "call",
+            "error",
+            "latest",
+        ),
         *("opened", "over", "rank", "readers", "start", "waiting"),
     )
 
-    def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key) -> None:
+    def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key, settle: Settle | None) -> None:
+        self._settle = settle
+        self._leaderless: int | None = None  # since its leader left, who had so many attempts in his books
         self.call = call
         self.rank = _RANKS[call.request.priority]
         self.latest = call.deadline  # of all who joined
@@ -88,6 +114,31 @@ class Flight:
 
     def begin(self) -> None:
         behind(self._run)
+
+    def left_by_leader(self) -> None:
+        """The call it was begun for is over. What was paid so far is not in vain, for others go on."""
+        if self._leaderless is not None:
+            return
+        attempts = self.call.record.attempts
+        self._leaderless = len(attempts)
+        for attempt in attempts:
+            attempt.kept = attempt.kept or attempt.outcome == "cancelled"
+
+    def _account(self) -> None:
+        """Tell what was spent since the leader left."""
+        if self._leaderless is None or self._settle is None:
+            return
+        attempts, usage = self.call.record.attempts, Usage()
+        late = attempts[self._leaderless :]
+        for attempt in attempts:
+            attempt.kept = attempt.kept and self.error is None and self.readers > 0
+        for batch in self.batches[self.start :]:
+            for chunk in batch:
+                usage = usage if chunk.usage is None else usage.updated(chunk.usage)
+        if self.error is not None or not self.readers:
+            late, usage = attempts, replace(usage, input_tokens=0, output_tokens=0, cache_read_tokens=0)
+        wasted = sum(attempt.wasted for attempt in late)
+        self._settle([attempt.finished() for attempt in attempts[self._leaderless :]], usage, wasted)
 
     async def stop(self) -> None:
         """Nobody reads it any more: close what is open upstream, and wait for that a moment."""
@@ -129,6 +180,10 @@ class Flight:
         finally:
             self.over, self.error = True, error
             self._leave_table()
+            try:
+                self._account()
+            except Exception as failure:  # books are not worth an answer
+                logger.warning("accounting for a shared call failed with %s", type(failure).__name__)
             self._tell()
 
     async def _read(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import anyio
 
 from fastclient.engine.stack import Handler, Layer
-from fastclient.engine.stream import Stream
+from fastclient.engine.stream import Stream, unshared
 from fastclient.errors import StreamCut
 from fastclient.observe.timing import CallRecord
 from fastclient.tail.flight import Flights, late
@@ -64,6 +64,8 @@ class Shared(Stream):
         flight, self._leads = self._flights.join(self._handler, call)
         self._flight = flight
         self._start = self._at = 0
+        if self._leads and self._opened:
+            flight.left_by_leader()  # the call that leads it is in nobody's books
         self._bounded = self._call.deadline < flight.call.deadline  # else the flight's own end comes first
 
     async def open(self) -> None:
@@ -84,9 +86,10 @@ class Shared(Stream):
         except BaseException:
             await self.aclose()
             raise
+        finally:
+            if not self._leads:
+                record.cache = _SHARED
         self._opened = True
-        if not self._leads:
-            record.cache = _SHARED
 
     async def pull(self) -> Sequence[Chunk]:
         try:
@@ -99,7 +102,7 @@ class Shared(Stream):
                 if self._at < len(flight.batches):
                     batch = flight.batches[self._at]
                     self._at += 1
-                    return self._marked(batch) if self._void else batch
+                    return self._marked(batch) if self._void else unshared(batch)
                 if flight.error is not None:
                     raise self._failure(flight.error)
                 if flight.over:
@@ -120,6 +123,8 @@ class Shared(Stream):
         flight.readers -= 1
         if flight.over:
             return
+        if self._leads and flight.readers:
+            flight.left_by_leader()
         if not flight.readers:
             await flight.stop()
         elif self._waits:  # a pull, in another task
@@ -158,7 +163,8 @@ class Shared(Stream):
 
     def _marked(self, batch: Sequence[Chunk]) -> Sequence[Chunk]:
         self._void = False
-        return [batch[0]._replace(restarted=True), *batch[1:]]
+        first, *others = unshared(batch)
+        return [first._replace(restarted=True), *others]
 
     def _goes_on(self) -> bool:
         """Whether what failed was the leader's own affair, and this reader is in another flight now."""
