@@ -114,7 +114,7 @@ class _Round:
         self._plan = plan
         self._requests = plan.prompts()
         self._waiting = iter(self._requests)
-        self._counts = dict.fromkeys(("stored", "fresh", "failed", "skipped"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(("stored", "fresh", "failed", "skipped"), 0)
         self._started = anyio.current_time()
         self._problem: BaseException | None = None
 

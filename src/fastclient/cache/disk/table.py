@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
 from time import time
-from typing import Any
+from typing import Any, Literal
 
 import diskcache
 from diskcache.core import ENOVAL, MODE_BINARY, MODE_RAW
@@ -49,7 +49,7 @@ class Answers(diskcache.Disk):  # type: ignore[misc]
         super().__init__(directory, min_file_size, pickle_protocol)
         self.written: list[str] = []  # since the last transaction began
 
-    def put(self, key: object) -> tuple[memoryview, bool]:
+    def put(self, key: object) -> tuple[memoryview, Literal[True]]:
         if type(key) is not bytes or len(key) != 32:
             raise ValueError("a key has 32 bytes")
         return sqlite3.Binary(key), True
@@ -83,6 +83,8 @@ class Table(diskcache.Cache):  # type: ignore[misc]
     Left to itself it sets as an attribute, and as a PRAGMA, whatever it finds in the database; it waits a minute for
     locks; it removes files before it is certain that nothing refers to them, and leaves those of a failed write.
     """
+
+    _disk: Answers
 
     def __init__(self, folder: Folder, connection: Guarded, max_bytes: int) -> None:
         self._connection = connection
