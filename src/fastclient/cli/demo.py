@@ -66,7 +66,8 @@ class Result:
     def extra(self) -> str:
         """Attempts beyond the first of each call, as a share of the calls."""
         calls = len(self.replies)
-        return f"{sum(len(reply.attempts) - 1 for reply in self.replies) / calls:.1%}" if calls else "-"
+        extra = sum(len(reply.attempts) - 1 for reply in self.replies if reply.attempts)
+        return f"{extra / calls:.1%}" if calls else "-"
 
     def shares(self, value: Callable[[Reply], float | None], *shares: float) -> str:
         """Percentiles over the replies, in milliseconds."""
@@ -126,8 +127,9 @@ async def _run(setting: Setting, connect: Connect, jobs: Sequence[Job], advance:
         for job in waiting:
             mine = client or connect(setting.policy)
             try:
-                result.tokens_sent += job.tokens
-                result.replies.append(await mine.chat(job.messages, max_tokens=job.max_tokens))
+                reply = await mine.chat(job.messages, max_tokens=job.max_tokens)
+                result.replies.append(reply)
+                result.tokens_sent += job.tokens if reply.attempts else 0
             except FastClientError:
                 result.errors += 1
             finally:
