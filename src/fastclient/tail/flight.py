@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -21,6 +20,7 @@ from fastclient.errors import (
     StreamCut,
     StreamStalled,
 )
+from fastclient.observe.timing import AttemptRecord
 from fastclient.types import Attempt, Call, Chunk, Usage
 
 __all__ = ["Flight", "Flights", "late"]
@@ -76,26 +76,14 @@ class Flight:
     """
 
     __slots__ = (
-        *(
-            "__weakref__",
-            "_leaderless",
-            "_settle",
-            "_given_up",
-            "_handler",
-            "_key",
-            "_scope",
-            "_table",
-            "batches",
-            "call",
-            "error",
-            "latest",
-        ),
-        *("opened", "over", "rank", "readers", "start", "waiting"),
+        *("__weakref__", "_given_up", "_handler", "_key", "_leaderless", "_lent", "_scope", "_settle", "_table"),
+        *("batches", "call", "error", "latest", "opened", "over", "rank", "readers", "start", "waiting"),
     )
 
     def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key, settle: Settle | None) -> None:
         self._settle = settle
-        self._leaderless: int | None = None  # since its leader left, who had so many attempts in his books
+        self._leaderless: int | None = None  # since its leader left, who has so many attempts in his books
+        self._lent: list[AttemptRecord] = []  # those of them that went on
         self.call = call
         self.rank = _RANKS[call.request.priority]
         self.latest = call.deadline  # of all who joined
@@ -116,29 +104,28 @@ class Flight:
         behind(self._run)
 
     def left_by_leader(self) -> None:
-        """The call it was begun for is over. What was paid so far is not in vain, for others go on."""
-        if self._leaderless is not None:
-            return
-        attempts = self.call.record.attempts
-        self._leaderless = len(attempts)
-        for attempt in attempts:
-            attempt.kept = attempt.kept or attempt.outcome == "cancelled"
+        """The call it was begun for is over. What is under way is not in vain, for others go on."""
+        if self._leaderless is None:
+            attempts = self.call.record.attempts
+            self._leaderless = len(attempts)
+            self._lent = [attempt for attempt in attempts if attempt.outcome == "cancelled" and not attempt.kept]
+            for attempt in self._lent:
+                attempt.kept = True
 
     def _account(self) -> None:
         """Tell what was spent since the leader left."""
         if self._leaderless is None or self._settle is None:
             return
-        attempts, usage = self.call.record.attempts, Usage()
-        late = attempts[self._leaderless :]
-        for attempt in attempts:
-            attempt.kept = attempt.kept and self.error is None and self.readers > 0
-        for batch in self.batches[self.start :]:
-            for chunk in batch:
-                usage = usage if chunk.usage is None else usage.updated(chunk.usage)
-        if self.error is not None or not self.readers:
-            late, usage = attempts, replace(usage, input_tokens=0, output_tokens=0, cache_read_tokens=0)
-        wasted = sum(attempt.wasted for attempt in late)
-        self._settle([attempt.finished() for attempt in attempts[self._leaderless :]], usage, wasted)
+        for attempt in self._lent:
+            attempt.kept = False
+        later = self.call.record.attempts[self._leaderless :]
+        usage = Usage()
+        if self.error is None and self.readers:
+            for batch in self.batches[self.start :]:
+                for chunk in batch:
+                    usage = usage if chunk.usage is None else usage.updated(chunk.usage)
+        wasted = sum(attempt.wasted for attempt in (*self._lent, *later))
+        self._settle([attempt.finished() for attempt in later], usage, wasted)
 
     async def stop(self) -> None:
         """Nobody reads it any more: close what is open upstream, and wait for that a moment."""
