@@ -601,7 +601,8 @@ def calls(draw: st.DrawFn) -> CallRecord:
         attempt.reported = draw(st.dictionaries(names, st.floats(0, 1e4), max_size=2))
         marks.ended = draw(st.none() | st.just(step()))
         record.attempts.append(attempt)
-    begun = not record.attempts or record.attempts[-1].marks.first_content is not None
+    opener = record.opener()
+    begun = opener is None or opener.marks.first_content is not None
     if begun and draw(st.booleans()):  # a handler returns with its first content, or with an answer from a cache
         record.returned = clock[0]
         record.decode = draw(GAP)
