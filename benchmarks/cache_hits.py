@@ -130,6 +130,7 @@ def main() -> None:
         times = measured(subjects, server)
         show(times)
     key_of_a_long_prompt()
+    sizes_of_an_entry()
 
 
 def measured(subjects: dict[str, tuple[Any, int, int]], server: ProviderServer) -> dict[str, float]:
@@ -171,6 +172,20 @@ def key_of_a_long_prompt() -> None:
     took = statistics.median(seconds(lambda: store.get(keys.key(request) or b""), 50) for _ in range(BATCHES)) * 1e6
     hashing = statistics.median(seconds(lambda: sha256(bare).digest(), 50) for _ in range(BATCHES)) * 1e6
     print(f"{'key and lookup, 100 KB':28}{took:9.1f}{took / hashing:9.1f}  (to SHA-256 of the text alone)")
+
+
+def sizes_of_an_entry() -> None:
+    """What a streamed answer takes: as text, as it came over the wire, and packed; and what packing it costs."""
+    from fastclient.cache.entry import Entry
+    from fastclient.testing import FakeProvider
+
+    with fc.Client("openai:m", wire=FakeProvider(ANSWER)) as client, client.stream(PROMPT) as stream:
+        chunks = list(stream)
+    raw = sum(len(chunk.raw) for chunk in chunks)
+    entry = Entry.of(chunks, stored=0.0)
+    took = statistics.median(seconds(lambda: Entry.of(chunks, stored=0.0), 5) for _ in range(BATCHES)) * 1e6
+    print(f"an answer of {len(ANSWER):,} characters in {len(chunks)} chunks: {raw:,} bytes on the wire", end=", ")
+    print(f"{len(entry.packed):,} packed, {took / len(chunks):.2f} us a chunk")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from random import getrandbits
 from time import monotonic, sleep, time
@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from fastclient.cache.exact import Answers, cached, stored
 from fastclient.cache.revive import revival
+from fastclient.cache.store import Remote
 from fastclient.checks import instance, whole
 from fastclient.config import Policy
 from fastclient.engine.attempt import attempt
@@ -91,11 +92,12 @@ class Core:
         for lever in policy.pending():
             logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         answers = self._answers()
+        self._store = None if answers is None else answers.store
         below = stack(*self._tail(answers), self._open.layer, around=attempt(self._wire, policy.timeouts))
         above: list[Layer] = []
         if answers is not None:
             again = timed(below, policy.observers, self._stats)
-            above.append(cached(answers, revival(again, policy.timeouts, self.spawn)))
+            above.append(cached(answers, revival(again, policy.timeouts, _on_engine if self.blocking else behind)))
         across = (seam,) if self.blocking else ()
         self.handler = timed(stack(*above, *across, around=below), policy.observers, self._stats)
         self._inside = timed(stack(*above, around=below), policy.observers, self._stats)
@@ -113,11 +115,6 @@ class Core:
             return ()
         sharing = () if answers is None else (shared(self._flights), *_remote(answers, policy), stored(answers))
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
-
-    @property
-    def spawn(self) -> Callable[[Work], None]:
-        """How to start work in the background, from where this client's callers are."""
-        return _on_engine if self.blocking else behind
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
@@ -181,9 +178,8 @@ class Core:
     async def warm(self, connections: int) -> Warmed:
         self._open.check()
         whole("connections", connections)
-        cache = self.policy.cache
-        if cache is not None and cache.store is not None:
-            await anyio.to_thread.run_sync(cache.store.open)
+        if self._store is not None:
+            await anyio.to_thread.run_sync(self._store.open)
         return await warmed(self._wire, self.target, self.policy.timeouts, connections)
 
     def stats(self) -> Stats:
@@ -195,8 +191,8 @@ class Core:
 
     def close_store(self) -> None:
         """Have the cache write what waits, and let go of its files and connections. May take two seconds."""
-        if self.policy.cache is not None and self.policy.cache.store is not None:
-            self.policy.cache.store.close()
+        if self._store is not None:
+            self._store.close()
 
     async def aclose(self) -> None:
         """Close the connections, and end the waiting for one."""
@@ -234,17 +230,14 @@ class Switch:
 
 def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
     """The layer for a store that has to be waited for, if it is one."""
-    from fastclient.cache.redis.leased import leased
-    from fastclient.cache.redis.store import RedisStore
-
     store = answers.store
-    if not isinstance(store, RedisStore):
+    if not isinstance(store, Remote):
         return ()
 
     def layer(handler: Handler) -> Handler:
         revive = revival(handler, policy.timeouts, behind)
-        replay = lambda call, found: answers.replay(call, found, lambda: revive(call), chunks=True)  # noqa: E731
-        return leased(store, replay, answers.tag)(handler)
+        replay = lambda call, found: answers.replay(call, found, lambda: revive(call), below=True)  # noqa: E731
+        return store.layer(replay, answers.tag)(handler)
 
     return (layer,)
 

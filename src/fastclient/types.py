@@ -46,7 +46,7 @@ Outcome = Literal["won", "lost", "failed", "cancelled"]
 Basis = Literal["measured", "reported", "inferred"]
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: that takes three times as long to make
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
 class Request:
     """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent. Never changed."""
 
@@ -267,7 +267,7 @@ class Attempt:
     error: BaseException | None = None
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: that takes three times as long to make
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
 class Reply:
     """A whole answer: the text, the tool calls, and how the call went.
 
@@ -314,7 +314,7 @@ class Reply:
         return {"role": "assistant", "content": content, "tool_calls": calls}
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: that takes three times as long to make
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
 class Call:
     """One request on its way: what every layer receives. Layers pass on a changed copy, never change it.
 

@@ -635,7 +635,7 @@ async def test_a_pace_ends_with_the_calls_time() -> None:
     assert anyio.current_time() - began < 0.6
 
 
-def test_a_store_is_closed_without_an_engine(tmp_path: Any) -> None:
+def test_a_store_is_closed_without_an_engine() -> None:
     """A client that only had hits lets go of its files too."""
     closed = []
 

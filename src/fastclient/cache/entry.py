@@ -67,7 +67,7 @@ class Entry:
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], *, stored: float) -> Entry:
-        """The entry for an answer that came in these chunks. Costs about a microsecond per chunk."""
+        """The entry for an answer that came in these chunks. Costs a few microseconds per chunk."""
         answer = Answer()
         answer.add(chunks)
         return cls(

@@ -76,13 +76,11 @@ class Answers:
             tag = self._tags[namespace] = tag_of(namespace)
         return tag
 
-    def replay(
-        self, call: Call, found: Found, revive: Callable[[], None], *, chunks: bool | None = None
-    ) -> Stream | None:
+    def replay(self, call: Call, found: Found, revive: Callable[[], None], *, below: bool = False) -> Stream | None:
         """The stored answer as a stream; None if it is too old or unreadable. Raises the error, if it is a refusal.
 
-        Where it is stale, a new one is asked for with `revive`. Without `chunks` it is whole only, which will do for a
-        caller who is not shown any.
+        Where it is stale, a new one is asked for with `revive`. It is whole only, without chunks, for a caller who is
+        not shown any; `below` the seam others may read it too.
         """
         entry, source = found
         age = max(0.0, self._now() - entry.stored)
@@ -92,7 +90,7 @@ class Answers:
         pieces: Sequence[Chunk] = ()
         try:
             error = entry.error() if entry.problem is not None else None
-            if error is None and (call.record.shown if chunks is None else chunks):
+            if error is None and (below or call.record.shown):
                 pieces = entry.chunks()
         except Exception as problem:
             logger.warning("reading a stored answer failed with %s", type(problem).__name__)
@@ -102,7 +100,7 @@ class Answers:
             raise error
         if state == "stale":
             revive()
-        pause = 0.0 if chunks else self._pause  # below the seam others would wait too
+        pause = 0.0 if below else self._pause  # others would wait too
         return Replay(entry, pieces, call, self._nap, pause)
 
     def find(self, key: bytes) -> Found | None:
@@ -184,7 +182,7 @@ def stored(answers: Answers) -> Layer:
             if call.request.cache == "use" and call.record.writes != answers.writes:
                 # A call that asked the same may have ended between the look above the seam and now.
                 found = answers.find(call.key)
-                late = found and answers.replay(call, found, lambda: None, chunks=True)
+                late = found and answers.replay(call, found, lambda: None, below=True)
                 if late:
                     return late
             try:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from sys import getsizeof
+from typing import Literal, TypeAlias
 
 from fastclient.cache.entry import Entry
 from fastclient.cache.store import Found, StoreStats
-from fastclient.checks import whole
+from fastclient.checks import instance, whole
 from fastclient.locks import Locked
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "Tier", "tier"]
 
+Tier: TypeAlias = "MemoryStore | Literal['own'] | None"
+"""The memory in front of another store: a given one, one of its own, or none."""
+
+_OWN = 16 * 2**20  # bytes
 _PLACE = getsizeof(bytes(32)) + 130  # bytes: the key, and its place in an OrderedDict
+
+
+def tier(field: str, memory: Tier) -> MemoryStore | None:
+    """The memory a store asked for. Raises ConfigError for anything else."""
+    if memory is None:
+        return None
+    return MemoryStore(max_bytes=_OWN) if memory == "own" else instance(field, memory, MemoryStore)
 
 
 class MemoryStore(Locked):

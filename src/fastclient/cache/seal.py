@@ -11,11 +11,21 @@ from hashlib import blake2b
 from hmac import compare_digest
 
 from fastclient.cache.entry import Entry
+from fastclient.errors import ConfigError
 
-__all__ = ["SEALED_MAX", "opened", "sealed"]
+__all__ = ["SEALED_MAX", "opened", "sealed", "secret_of"]
 
 SEALED_MAX = 64 * 2**20  # bytes; whatever is longer was not written by us
 _MARK = 16  # bytes
+
+
+def secret_of(field: str, secret: object) -> bytes:
+    """A store's secret as bytes. Raises ConfigError, which does not show it."""
+    if secret is None:
+        return b""
+    if not isinstance(secret, (str, bytes)) or not secret:
+        raise ConfigError.at(field, "must be text or bytes, and not empty")
+    return secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
 
 
 def sealed(key: bytes, entry: Entry, secret: bytes = b"") -> bytes:

@@ -5,12 +5,16 @@ A store may be slow, full, broken, or gone: it says so in its counts, never by a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from fastclient.cache.entry import Entry
+from fastclient.engine.stack import Layer
+from fastclient.engine.stream import Stream
+from fastclient.types import Call
 
-__all__ = ["Found", "Source", "Store", "StoreStats"]
+__all__ = ["Found", "Remote", "Replayer", "Source", "Store", "StoreStats"]
 
 Source = Literal["memory", "disk", "redis"]
 
@@ -43,6 +47,10 @@ class StoreStats:
     set_aside: int = 0
 
 
+Replayer: TypeAlias = Callable[[Call, Found], Stream | None]
+"""Makes a stream of an entry, or None if that is too old; may raise the error the entry stands for."""
+
+
 @runtime_checkable
 class Store(Protocol):
     """Where answers are kept. All methods may be called from any thread, and none of them raises."""
@@ -65,4 +73,13 @@ class Store(Protocol):
 
     def stats(self) -> StoreStats:
         """What was counted."""
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A store with a far side, which has to be waited for: it brings the layer that does."""
+
+    def layer(self, replay: Replayer, tag_of_call: Callable[[Call], bytes]) -> Layer:
+        """A layer that stands below the single flight and above the one that keeps answers."""
         ...

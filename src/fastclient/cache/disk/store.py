@@ -23,16 +23,15 @@ from fastclient.cache.disk.waiting import Job, Tally
 from fastclient.cache.disk.writer import Writer
 from fastclient.cache.entry import Entry
 from fastclient.cache.key import tag_of
-from fastclient.cache.memory import MemoryStore
-from fastclient.cache.seal import SEALED_MAX, opened
+from fastclient.cache.memory import Tier, tier
+from fastclient.cache.seal import SEALED_MAX, opened, secret_of
 from fastclient.cache.store import Found, StoreStats
-from fastclient.checks import instance, is_number, whole
+from fastclient.checks import is_number, whole
 from fastclient.errors import ConfigError
 
 __all__ = ["DiskStore"]
 
 _CLOSE = 2.0  # seconds that what waits to be written may take
-_OWN = MemoryStore(max_bytes=16 * 2**20)  # stands for a new one like it
 
 
 class DiskStore:
@@ -47,18 +46,16 @@ class DiskStore:
         self,
         directory: str | os.PathLike[str],
         *,
-        memory: MemoryStore | None = _OWN,
+        memory: Tier = "own",
         max_bytes: int = 2**30,
         secret: str | bytes | None = None,
     ) -> None:
         whole("disk.max_bytes", max_bytes)
-        if memory is not None:
-            instance("disk.memory", memory, MemoryStore)
+        self._memory = tier("disk.memory", memory)
+        self._secret = secret_of("disk.secret", secret)
         self._folder = Folder(_path(directory))
         if (objection := self._folder.objection()) is not None:
             raise ConfigError.of("disk.directory", directory, objection)
-        self._memory = MemoryStore(max_bytes=16 * 2**20) if memory is _OWN else memory
-        self._secret = _secret(secret)
         self._tally = Tally()
         make = partial(open_table, self._folder, max_bytes)
         self._writer: Writer[Table] = Writer(self._folder, make, self._tally, self._secret)
@@ -170,11 +167,3 @@ def _path(directory: object) -> str:
     if not isinstance(path, str) or not path or "\0" in path:
         raise ConfigError.of("disk.directory", directory, "must be the path of a folder")
     return os.path.abspath(os.path.expanduser(path))
-
-
-def _secret(secret: object) -> bytes:
-    if secret is None:
-        return b""
-    if not isinstance(secret, (str, bytes)) or not secret:
-        raise ConfigError.at("disk.secret", "must be text or bytes, and not empty")
-    return secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret

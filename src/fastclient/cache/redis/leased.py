@@ -12,11 +12,11 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from random import uniform
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from fastclient.cache.entry import Entry
 from fastclient.cache.redis.shelf import Shelf
-from fastclient.cache.store import Found
+from fastclient.cache.store import Found, Replayer
 from fastclient.engine.hop import Away, on_engine
 from fastclient.engine.seam import engine, running_engine
 from fastclient.engine.stack import Handler, Layer
@@ -39,8 +39,6 @@ if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], 'go', 'PX', ARGV[2])
 return 1
 """
-
-Replayer: TypeAlias = Callable[[Call, Found], Stream | None]
 
 
 def leased(store: Shelf, replay: Replayer, tag_of_call: Callable[[Call], bytes], *, lasts: float = _LASTS) -> Layer:

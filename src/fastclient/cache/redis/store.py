@@ -10,25 +10,26 @@ import atexit
 import logging
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakSet
 
 from fastclient.cache.entry import Entry
 from fastclient.cache.key import tag_of
-from fastclient.cache.memory import MemoryStore
+from fastclient.cache.memory import Tier, tier
 from fastclient.cache.redis.address import public
+from fastclient.cache.redis.leased import leased
 from fastclient.cache.redis.link import EXCHANGE
 from fastclient.cache.redis.shelf import Shelf
-from fastclient.cache.store import Found, StoreStats
-from fastclient.checks import instance
+from fastclient.cache.seal import secret_of
+from fastclient.cache.store import Found, Replayer, StoreStats
 from fastclient.engine.hop import Away, on_engine, start_on, the_engine
 from fastclient.engine.seam import engine, running_engine
+from fastclient.engine.stack import Layer
 from fastclient.errors import ConfigError, ConnectFailed
+from fastclient.types import Call
 from fastclient.wire.sockets import closed_in_children
 
 __all__ = ["RedisStore"]
-
-_OWN_MEMORY = 16 * 2**20  # bytes
 
 logger = logging.getLogger("fastclient")
 _stores: WeakSet[RedisStore] = WeakSet()
@@ -45,25 +46,27 @@ class RedisStore(Shelf):
         self,
         url: str,
         *,
-        memory: MemoryStore | Literal["own"] | None = "own",
+        memory: Tier = "own",
         secret: str | bytes | None = None,
         prefix: str = "fastclient",
     ) -> None:
-        if memory is not None and memory != "own":
-            instance("redis.memory", memory, MemoryStore)
+        front = tier("redis.memory", memory)
         if not isinstance(prefix, str) or not re.fullmatch(r"[\w.:/-]{1,64}", prefix, re.ASCII):
             raise ConfigError.of("redis.prefix", prefix, "must be 1 to 64 letters, digits or any of _.:/-")
-        if not (secret is None or (isinstance(secret, (str, bytes)) and secret)):
-            raise ConfigError.at("redis.secret", "must be a str or bytes, and not empty")
+        known = secret_of("redis.secret", secret)
         make, server = _connector(url)
         super().__init__(
             make,
             server,
-            memory=MemoryStore(max_bytes=_OWN_MEMORY) if memory == "own" else memory,
-            secret=secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret or b"",
+            memory=front,
+            secret=known,
             prefix=prefix,
         )
         _stores.add(self)
+
+    def layer(self, replay: Replayer, tag_of_call: Callable[[Call], bytes]) -> Layer:
+        """What asks the server for a call that is not in memory, and lets one process go for all."""
+        return leased(self, replay, tag_of_call)
 
     def open(self) -> None:
         """Begin to connect, in the background."""
