@@ -126,9 +126,8 @@ class Client:
         running = running_engine()
         if self._owner:
             self._core.refuse()
-            if running is None:
-                self._core.close_store()
-            else:
+            self._core.close_store()
+            if running is not None:
                 running.run(self._core.aclose)
 
     def __enter__(self) -> Self:

@@ -195,10 +195,11 @@ class Core:
             self._store.close()
 
     async def aclose(self) -> None:
-        """Close the connections, and end the waiting for one."""
+        """Close the connections, and end the waiting for one. A blocking client's store is closed on its own thread."""
         try:
             self._upstreams.close()
-            await anyio.to_thread.run_sync(self.close_store)
+            if self._store is not None and not self.blocking:
+                await anyio.to_thread.run_sync(self.close_store)
         finally:
             await self._wire.aclose()
 
