@@ -75,7 +75,7 @@ HOMES = {
     "redis": ("cache/redis/*",),
     "rich": ("cli/*",),
     "tenacity": ("tail/retry.py",),
-    "tiktoken": ("prompt/tokens.py",),
+    "tiktoken": ("prompt/vocabulary.py",),
     "trio": ("engine/detached.py", "engine/clock.py"),
     "xllamacpp": ("local/llama.py", "local/wheels.py"),
 }

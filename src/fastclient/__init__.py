@@ -37,6 +37,7 @@ from fastclient.errors import (
     StreamStalled,
     TransportError,
 )
+from fastclient.parts import documents, history, static, tools, user, volatile
 from fastclient.target import Price, Target
 from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall, Usage
 
@@ -111,6 +112,12 @@ __all__ = [
     "TransportError",
     "Usage",
     "__version__",
+    "documents",
+    "history",
+    "static",
+    "tools",
+    "user",
+    "volatile",
 ]
 
 

@@ -168,7 +168,22 @@ _STORE = ("open", "get", "put", "close", "stats")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What may be done to a prompt before it is sent. `provider_cache` is "auto" or "off"."""
+    """What is done to a prompt before it is sent.
+
+    With `stable`, tools and the keys of JSON objects get one order, the same in every process, and what is marked as
+    volatile (`fc.volatile`) goes to the end, so that each request begins like the one before; nothing else is moved.
+    `squeeze` leaves out what costs tokens and says nothing: whitespace and needless escapes in JSON, padding in
+    tables. Both leave the text of system and assistant messages, code, and the order of a schema's properties as they
+    are.
+
+    A prompt of more than `max_input_tokens` (None: no limit) loses its lowest-ranked documents and then its oldest
+    turns, whole ones, rarely and then a quarter of them at once, so that the provider's cache holds the rest for many
+    requests. Instructions, the first user turn and the newest message stay; if they do not fit, the call raises
+    PromptTooLong and nothing is sent.
+
+    `provider_cache="auto"` marks breakpoints where they pay, and adds the keys that bring a conversation back to the
+    machine that has its beginning; "off" leaves that to the caller.
+    """
 
     max_input_tokens: int | None = None
     squeeze: bool = True
@@ -191,8 +206,7 @@ class Policy:
     """Which levers a client uses. `Policy()` bounds, times and retries calls, and changes nothing else about them.
 
     `observers` are called with each event (`fastclient.observe.events`), on the thread that made it; what they raise
-    is logged and dropped. Levers this version has no layer for are listed in `pending()`; a client says so once, as a
-    warning in the log, and goes without them.
+    is logged and dropped.
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -229,21 +243,15 @@ class Policy:
         namespace: str | None = None,
         max_input_tokens: int | None = None,
     ) -> Policy:
-        """Every lever that can only help: an exact cache, single flight, hedging at 2 % of the cost, and pacing.
+        """Every lever that can only help: a cache, single flight, a stable prompt, hedging at 2 % of the cost, pacing.
 
-        Answers are kept in memory for an hour, and with `cache_dir` in that folder too; see `Cache`. An argument that
-        belongs to a lever which is still to come (`max_input_tokens`) raises ConfigError instead of doing nothing.
+        Answers are kept in memory for an hour, and with `cache_dir` in that folder too; see `Cache`. Prompts are
+        squeezed and laid out for the provider's cache, and with `max_input_tokens` trimmed to so many; see `Prompt`.
         """
-        if max_input_tokens is not None:
-            raise ConfigError.of("max_input_tokens", max_input_tokens, "has no layer in this version: leave it out")
         store: Store | None = None
         if cache_dir is not None:
             from fastclient.cache.disk import DiskStore
 
             store = DiskStore(cache_dir)
         cache = Cache(store=store) if namespace is None else Cache(store=store, namespace=namespace)
-        return cls(hedge=Hedge(), limits=Limits(), cache=cache)
-
-    def pending(self) -> tuple[str, ...]:
-        """The levers asked for here that this version does not have yet."""
-        return tuple(name for name in ("prompt",) if getattr(self, name) is not None)
+        return cls(hedge=Hedge(), limits=Limits(), cache=cache, prompt=Prompt(max_input_tokens=max_input_tokens))

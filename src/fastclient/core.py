@@ -32,6 +32,8 @@ from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
+from fastclient.prompt.align import Aligner, aligned
+from fastclient.prompt.prepare import Preparer, prepared
 from fastclient.prompt.tokens import estimated
 from fastclient.providers.dialect import find
 from fastclient.request import checked
@@ -47,7 +49,7 @@ __all__ = ["Core"]
 
 logger = logging.getLogger("fastclient")
 
-_WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache")  # what shapes a call below the seam
+_WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache", "prompt")  # what shapes a call below the seam
 
 
 class Core:
@@ -85,16 +87,18 @@ class Core:
         self._wire = _wire(wire, policy)
         self._upstreams = Upstreams(policy.limits)
         self._flights = Flights(self._stats.settled)
+        self._preparer: Preparer | None = None
+        self._aligner: Aligner | None = None
         self._build()
 
     def _build(self) -> None:
         policy = self.policy
-        for lever in policy.pending():
-            logger.warning("policy.%s has no layer in this version: calls go without it", lever)
         answers = self._answers()
         self._store = None if answers is None else answers.store
+        if policy.prompt is not None and self._preparer is None:
+            self._preparer, self._aligner = Preparer(policy.prompt, self.target), Aligner(policy.prompt, self.target)
         below = stack(*self._tail(answers), self._open.layer, around=attempt(self._wire, policy.timeouts))
-        above: list[Layer] = []
+        above: list[Layer] = [] if self._preparer is None else [prepared(self._preparer, monotonic)]
         if answers is not None:
             again = timed(below, policy.observers, self._stats)
             above.append(cached(answers, revival(again, policy.timeouts, _on_engine if self.blocking else behind)))
@@ -111,9 +115,11 @@ class Core:
     def _tail(self, answers: Answers | None) -> tuple[Layer, ...]:
         """The layers between the seam and the attempt, outermost first; those not asked for are not there."""
         policy = self.policy
-        if not (policy.retry or policy.hedge or policy.limits or policy.route or answers):
+        if not (policy.retry or policy.hedge or policy.limits or policy.route or policy.prompt or answers):
             return ()
         sharing = () if answers is None else (shared(self._flights), *_remote(answers, policy), stored(answers))
+        if self._aligner is not None:
+            sharing = (*sharing, aligned(self._aligner, policy.observers, monotonic))
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
 
     def with_policy(self, policy: Policy) -> Core:
@@ -126,6 +132,8 @@ class Core:
         copy.policy = policy
         if any(getattr(policy, name) != getattr(self.policy, name) for name in _WAY):
             copy._flights = Flights(self._stats.settled)  # whoever joins a flight takes its way
+        if policy.prompt != self.policy.prompt:
+            copy._preparer = copy._aligner = None
         copy._build()
         return copy
 

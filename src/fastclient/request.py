@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from fastclient.checks import instance, one_of, seconds, whole
 from fastclient.errors import ConfigError
+from fastclient.parts import Part, laid_out
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
 __all__ = ["Options", "checked", "snapshot"]
@@ -74,6 +75,12 @@ def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
         raise ConfigError.at(name, f"{shown}cannot be given here: it {_TAKEN[name]}")
     if params.get("n", 1) != 1:
         raise ConfigError.of("n", params["n"], "must be 1: a reply holds one answer")
+    if isinstance(messages, (list, tuple)) and any(isinstance(each, Part) for each in messages):
+        messages, steering["shape"], offered = laid_out(messages)
+        if offered is not None:
+            if "tools" in params:
+                raise ConfigError.at("tools", "are given twice: as an option and as a part")
+            params["tools"] = offered
     return Request(messages=_messages(messages), params=params, **steering)
 
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
     from fastclient.observe.timing import AttemptRecord, CallRecord
+    from fastclient.parts import Part
+    from fastclient.prompt.layout import Layout
+    from fastclient.prompt.piece import Prepared
     from fastclient.tail.line import Place
     from fastclient.target import Price, Target
 
@@ -22,10 +25,12 @@ __all__ = [
     "CacheInfo",
     "Call",
     "Chunk",
+    "Documents",
     "Message",
     "Messages",
     "Reply",
     "Request",
+    "Shape",
     "Timings",
     "ToolCall",
     "ToolCallDelta",
@@ -35,8 +40,8 @@ __all__ = [
 Message: TypeAlias = Mapping[str, object]
 """One message in OpenAI's form: `{"role": "user", "content": "..."}`; content may also be a list of parts."""
 
-Messages: TypeAlias = str | Sequence[Message]
-"""A string is one user message."""
+Messages: TypeAlias = "str | Sequence[Message | Part]"
+"""A string is one user message. Parts say what they are: `fc.static`, `fc.documents`, `fc.volatile` and so on."""
 
 Priority = Literal["interactive", "default", "background"]
 CacheMode = Literal["use", "refresh", "off"]
@@ -44,6 +49,29 @@ Recovery = Literal["restart", "resume"]
 Role = Literal["primary", "hedge", "retry", "fallback"]
 Outcome = Literal["won", "lost", "failed", "cancelled"]
 Basis = Literal["measured", "reported", "inferred"]
+
+
+class Documents(NamedTuple):
+    """Which parts of a prompt are documents: the first `parts` parts of message number `message`, best first."""
+
+    message: int
+    parts: int
+    order: Literal["given", "popular"] = "given"
+
+
+class Shape(NamedTuple):
+    """What the messages of a request are, as far as the caller said so.
+
+    The first `static` ones are the same in every request (None: the system messages in front are taken for that), from
+    `tail` on they change with every request.
+    """
+
+    static: int | None = None
+    tail: int | None = None
+    documents: tuple[Documents, ...] = ()
+
+
+_PLAIN = Shape()
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
@@ -60,6 +88,7 @@ class Request:
     recover: Recovery | None = None
     samples: int | None = None
     metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
+    shape: Shape = _PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +173,20 @@ class ToolCall:
 
 
 class CacheInfo(NamedTuple):
-    """Where the answer came from. `age` is in seconds; `similarity` is set by the semantic cache only."""
+    """Where the answer came from. `age` is in seconds; `similarity` is set by the semantic cache only.
+
+    The last three are about the provider's own cache of prompts: how many tokens should have been read from it, going
+    by what was sent before, how many it reports, and why fewer could be expected than the conversation had (the cause
+    of a drift, such as "system_timestamp"). They are None where nothing is known.
+    """
 
     state: Literal["hit", "miss", "stale", "shared", "bypass"] = "bypass"
     source: Literal["memory", "disk", "redis", "semantic"] | None = None
     similarity: float | None = None
     age: float | None = None
+    expected_tokens: int | None = None
+    read_tokens: int | None = None
+    drift: str | None = None
 
 
 # The additive parts of a call's time, in the order they happen.
@@ -320,7 +357,8 @@ class Call:
 
     `tokens` estimates the prompt's length; `patience` is how long this attempt may take to its first content, if less
     than the policy says; `alternative` tells the layers below that there is another target to go to; `key` is what the
-    answer is kept and shared under, if that may be done.
+    answer is kept and shared under, if that may be done; `prompt` is what is known about the messages, and `layout` how
+    they stand for the provider's cache.
     """
 
     id: str
@@ -335,3 +373,5 @@ class Call:
     attempt: AttemptRecord | None = field(default=None, repr=False)
     place: Place | None = field(default=None, repr=False)
     key: bytes | None = field(default=None, repr=False)
+    prompt: Prepared | None = field(default=None, repr=False)
+    layout: Layout | None = field(default=None, repr=False)

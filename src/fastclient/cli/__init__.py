@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _demo(commands.add_parser("demo", help="run a mixed workload and show what it costs in time; needs no key"))
     _cache(commands.add_parser("cache", help="look after a cache folder: stats, verify, gc, purge"))
+    _prefix(commands.add_parser("prefix", help="see why one request does not continue another in the provider's cache"))
     options = parser.parse_args(argv)
     try:
         return int(options.run(options))
@@ -67,6 +68,25 @@ def _cache(parser: argparse.ArgumentParser) -> None:
         from fastclient.cli.cache import cache
 
         return cache(options)
+
+    parser.set_defaults(run=run)
+
+
+def _prefix(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Compares two request bodies of one conversation, in OpenAI's or Anthropic's format. Exit status 0: the second "
+        "continues the first, whose cached prompt can be read again. Exit status 1: it does not."
+    )
+    parser.add_argument("old", metavar="OLD", help='the body of a request as JSON: a file, or "-" for standard input')
+    parser.add_argument("new", metavar="NEW", help="the body of the next request")
+    parser.add_argument("--show", action="store_true", help="show what the prompts say where they differ")
+    parser.add_argument("--price", type=float, metavar="INPUT", help="what a million tokens of input cost")
+    parser.add_argument("--cached", type=float, metavar="CACHED", help="what a million cached tokens cost")
+
+    def run(options: argparse.Namespace) -> int:
+        from fastclient.cli.prefix import prefix
+
+        return prefix(options)
 
     parser.set_defaults(run=run)
 

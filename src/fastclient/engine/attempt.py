@@ -41,7 +41,8 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
         marks = record.marks
         try:
             dialect = find(target.provider)
-            outgoing = dialect.write(request, target)
+            layout = call.layout  # made for one target: another one's cache has not seen this prompt
+            outgoing = dialect.write(request, target, layout if layout and layout.target == target else None)
             reader = dialect.reader(request, target)
         except BaseException as error:
             _note_failure(record, error)

@@ -12,7 +12,7 @@ from fastclient.types import Attempt, CacheInfo, Timings, Usage
 if TYPE_CHECKING:
     from fastclient.config import Observer
 
-__all__ = ["CallFinished", "Event", "StreamAbandoned", "emit"]
+__all__ = ["CallFinished", "Event", "PrefixDrifted", "StreamAbandoned", "emit"]
 
 logger = logging.getLogger("fastclient")
 
@@ -39,7 +39,24 @@ class StreamAbandoned:
     call_id: str
 
 
-Event: TypeAlias = CallFinished | StreamAbandoned
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixDrifted:
+    """A prompt does not go on where the conversation's last one ended, so the provider's cache does not have it.
+
+    `cause`, `path` and `offset` say where and why, `tokens_lost` how many tokens are prefilled again for it, and
+    `advice` what to do.
+    """
+
+    call_id: str
+    target: str
+    cause: str
+    path: str
+    offset: int
+    tokens_lost: int
+    advice: str
+
+
+Event: TypeAlias = CallFinished | PrefixDrifted | StreamAbandoned
 
 
 def emit(observers: Iterable[Observer], event: Event) -> None:

@@ -29,7 +29,9 @@ _FREE = ("hit", "stale", "shared")
 class Stats:
     """What a client has done so far. Percentiles are in seconds, within 1 %, and None before the first call.
 
-    Tokens are those paid for: an answer from a cache, or shared with another call, adds none.
+    Tokens are those paid for: an answer from a cache, or shared with another call, adds none. Of the input,
+    `cache_expected_tokens` should have been read from the provider's cache and `cache_read_tokens` were, as far as
+    reported; `drifts` counts prompts that did not go on where the one before them ended.
     """
 
     calls: int
@@ -39,6 +41,8 @@ class Stats:
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int
+    cache_expected_tokens: int
+    drifts: int
     wasted_tokens: int
     attempts: int
     retries: int
@@ -88,6 +92,8 @@ class StatsRecorder(Locked):
             if state not in _FREE:
                 for name in _SPENT:
                     counts[name] += getattr(usage, name) or 0
+                counts["cache_expected_tokens"] += record.cache.expected_tokens or 0
+                counts["drifts"] += record.cache.drift is not None
                 counts["wasted_tokens"] += usage.wasted_tokens
             if failed or cancelled:
                 counts["errors" if failed else "cancelled"] += 1

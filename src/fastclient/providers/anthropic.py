@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from fastclient.errors import ConfigError
-from fastclient.providers.dialect import Json, count, encoded, headers, prefilled
+from fastclient.providers.dialect import Json, count, encoded, headers, marker, prefilled
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.sse import Event
 from fastclient.target import Target
 from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
 from fastclient.wire.port import WireRequest
+
+if TYPE_CHECKING:
+    from fastclient.prompt.layout import Layout
 
 __all__ = ["dialect"]
 
@@ -33,16 +36,18 @@ class Anthropic:
     key_variable = "ANTHROPIC_API_KEY"
     url_variable = "ANTHROPIC_BASE_URL"
 
-    def write(self, request: Request, target: Target) -> WireRequest:
-        system, messages = _messages(request.messages)
+    def write(self, request: Request, target: Target, layout: Layout | None = None) -> WireRequest:
+        marks = _Marks(layout)
+        system, messages = _messages(request.messages, marks)
         if not messages:
             raise ConfigError.at("messages", "must hold more than system messages for Anthropic")
-        body = {"model": target.model, **({"system": system} if system else {}), "messages": messages}
+        body: Json = {"model": target.model, **({"system": system} if system else {}), "messages": messages}
         body |= _params(request.params) | {"stream": True}
+        marks.put(body.get("tools") or [], None)
         return WireRequest(
             method="POST",
             url=f"{_root(target)}/v1/messages",
-            headers=headers(target, self._authentication(target)),
+            headers=headers(target, self._authentication(target), layout),
             body=encoded(body),
         )
 
@@ -234,23 +239,47 @@ def _tool(tool: Any, number: int) -> Json:
         translated = {"name": function["name"], "input_schema": function.get("parameters") or {"type": "object"}}
         if function.get("description"):
             translated["description"] = function["description"]
+        if "cache_control" in tool:
+            translated["cache_control"] = tool["cache_control"]
         return translated
 
 
-def _messages(messages: tuple[Message, ...]) -> tuple[list[Json], list[Json]]:
+class _Marks:
+    """The breakpoints planned for one request: behind a message (None: behind the tools), or behind a part of it."""
+
+    def __init__(self, layout: Layout | None) -> None:
+        self._parts: dict[int | None, list[int | None]] = {}
+        if layout is not None and layout.marking == "cache_control":
+            self._marker = marker(layout.lifetime)
+            for message, part in layout.places:
+                self._parts.setdefault(message, []).append(part)
+
+    def put(self, blocks: list[Json], message: int | None) -> None:
+        """Mark the blocks of a message where that was planned; thinking takes no marker, so the block before does."""
+        for part in self._parts.get(message, ()):
+            last = (at for at in range(len(blocks) - 1, -1, -1) if blocks[at].get("type") not in _THOUGHTS)
+            at = next(last, None) if part is None else part
+            if at is not None and at < len(blocks):
+                blocks[at] = {"cache_control": self._marker, **blocks[at]}
+
+
+def _messages(messages: tuple[Message, ...], marks: _Marks) -> tuple[list[Json], list[Json]]:
     """Split off the system parts, and merge neighbours of one role: tool results are user content here."""
     system: list[Json] = []
     turns: list[Json] = []
     for number, message in enumerate(messages):
         role = message["role"]
         if role in ("system", "developer"):
-            system += _content(message.get("content"), number)
+            blocks = _content(message.get("content"), number)
+            marks.put(blocks, number)
+            system += blocks
             continue
         blocks = _result(message, number) if role in ("tool", "function") else _content(message.get("content"), number)
         if role == "assistant":
             blocks += [_use(call, number) for call in _sequence(message.get("tool_calls"))]
         if not blocks:
             continue  # an empty turn is an error there
+        marks.put(blocks, number)
         their_role = "assistant" if role == "assistant" else "user"
         if turns and turns[-1]["role"] == their_role:
             turns[-1]["content"] += blocks

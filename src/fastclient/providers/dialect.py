@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from math import isfinite
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
 
@@ -18,7 +18,10 @@ from fastclient.target import Target
 from fastclient.types import Chunk, Request
 from fastclient.wire.port import WireRequest
 
-__all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers", "prefilled"]
+if TYPE_CHECKING:
+    from fastclient.prompt.layout import Layout
+
+__all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers", "marker", "prefilled"]
 
 # Provider name -> the module that speaks its format.
 _MODULES = {"openai": "fastclient.providers.openai", "anthropic": "fastclient.providers.anthropic"}
@@ -55,8 +58,11 @@ class Dialect(Protocol):
     key_variable: str
     url_variable: str
 
-    def write(self, request: Request, target: Target) -> WireRequest:
-        """The HTTP request for a call. Raises ConfigError for what the format cannot express."""
+    def write(self, request: Request, target: Target, layout: Layout | None = None) -> WireRequest:
+        """The HTTP request for a call, laid out for the provider's cache if that was planned.
+
+        Raises ConfigError for what the format cannot express.
+        """
         ...
 
     def reader(self, request: Request, target: Target) -> Reader:
@@ -89,12 +95,19 @@ def prefilled(request: Request, text: str, **marks: object) -> Request:
     return replace(request, messages=(*request.messages, {"role": "assistant", "content": text, **marks}))
 
 
+def marker(lifetime: str) -> Json:
+    """Anthropic's breakpoint; five minutes need not be said."""
+    return {"type": "ephemeral"} if lifetime == "5m" else {"type": "ephemeral", "ttl": lifetime}
+
+
 def count(value: object) -> int | None:
     """A count a provider reported, if it is one."""
     return value if type(value) is int and value >= 0 else None
 
 
-def headers(target: Target, authentication: Mapping[str, str], *, content: bool = True) -> dict[str, str]:
+def headers(
+    target: Target, authentication: Mapping[str, str], layout: Layout | None = None, *, content: bool = True
+) -> dict[str, str]:
     """The headers of every request. Buffering proxies hold a compressed stream back: ask for plain bytes."""
     common = {
         "accept": "text/event-stream, application/json",
@@ -104,6 +117,8 @@ def headers(target: Target, authentication: Mapping[str, str], *, content: bool 
     }
     if content:
         common["content-type"] = "application/json"
+    if layout is not None:
+        common |= layout.headers
     return common | dict(authentication) | {name.lower(): value for name, value in target.headers.items()}
 
 

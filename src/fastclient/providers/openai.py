@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastclient.errors import ConfigError, ProviderError
-from fastclient.providers.dialect import Json, count, encoded, headers, prefilled
+from fastclient.providers.dialect import Json, count, encoded, headers, marker, prefilled
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
 from fastclient.target import Target, is_private
-from fastclient.types import Chunk, Request, ToolCallDelta, Usage
+from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
 from fastclient.wire.port import WireRequest
+
+if TYPE_CHECKING:
+    from fastclient.prompt.layout import Layout
 
 __all__ = ["dialect"]
 
@@ -24,21 +27,25 @@ class OpenAI:
     key_variable = "OPENAI_API_KEY"
     url_variable = "OPENAI_BASE_URL"
 
-    def write(self, request: Request, target: Target) -> WireRequest:
+    def write(self, request: Request, target: Target, layout: Layout | None = None) -> WireRequest:
         params: Json = dict(request.params)
+        messages: Sequence[Message] = request.messages
+        if layout is not None:
+            params |= layout.params
+            messages = _marked(messages, layout)
         if target.base_url == self.base_url and "max_tokens" in params:
             # OpenAI's own reasoning models refuse the old name; other servers know only the old one.
             params.setdefault("max_completion_tokens", params.pop("max_tokens"))
         options = params.pop("stream_options", {})
         if options is not None and not isinstance(options, Mapping):
             raise ConfigError.of("stream_options", options, "must be a mapping")
-        body = {"model": target.model, "messages": request.messages, **params, "stream": True}
+        body = {"model": target.model, "messages": messages, **params, "stream": True}
         if options is not None:  # None: a server that does not know them
             body["stream_options"] = {"include_usage": True, **options}
         return WireRequest(
             method="POST",
             url=f"{target.base_url}/chat/completions",
-            headers=headers(target, self._authentication(target)),
+            headers=headers(target, self._authentication(target), layout),
             body=encoded(body),
         )
 
@@ -121,6 +128,29 @@ class OpenAIReader:
 
     def _refused(self, raw: bytes) -> ProviderError:
         return refusal(self._provider, 200, {}, raw, self._scrub)
+
+
+def _marked(messages: Sequence[Message], layout: Layout) -> Sequence[Message]:
+    """The messages with a breakpoint behind each part where one was planned."""
+    if not layout.places:
+        return messages
+    mark: Json = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+    if layout.marking == "cache_control":
+        mark = {"cache_control": marker(layout.lifetime)}
+    marked = list(messages)
+    for number, part in layout.places:
+        if number is not None:
+            content = marked[number].get("content")
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(_parts(content))
+            if parts:
+                at = len(parts) - 1 if part is None else part
+                parts[at] = {**parts[at], **mark}
+                marked[number] = {**marked[number], "content": parts}
+    return marked
+
+
+def _parts(content: object) -> Sequence[Json]:
+    return content if isinstance(content, (list, tuple)) else ()
 
 
 def _call(call: Json, position: int) -> ToolCallDelta:

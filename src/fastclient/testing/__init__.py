@@ -34,13 +34,14 @@ if TYPE_CHECKING:
         Wait,
     )
     from fastclient.testing.server import ProviderServer
+    from fastclient.testing.stable import assert_stable
     from fastclient.testing.unreachable import blackhole
     from fastclient.testing.worlds import Pace, World
 
 __all__ = [
     "Answer", "Close", "Comment", "Counters", "EndBody", "ErrorEvent", "Event", "Exchange", "FakeProvider", "Finish",
     "Hang", "Malformed", "Pace", "Ping", "Plan", "ProviderServer", "Reset", "Role", "Send", "ServerRequest", "Split",
-    "Status", "Step", "Tokens", "ToolCall", "Wait", "World", "blackhole", "faults",
+    "Status", "Step", "Tokens", "ToolCall", "Wait", "World", "assert_stable", "blackhole", "faults",
 ]  # fmt: skip
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "fake": ("FakeProvider",),
     "record": ("Counters", "Exchange"),
     "server": ("ProviderServer",),
+    "stable": ("assert_stable",),
     "unreachable": ("blackhole",),
     "worlds": ("Pace", "World"),
 }

@@ -1,0 +1,225 @@
+"""Laying a prompt out for the provider's cache: breakpoints where they pay, a key, and a look at what has drifted.
+
+Stands where a request is about to be sent, once per call: what a cache or another call answers is not written to the
+provider's cache. A fault in here sends the request without breakpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fastclient.config import Observer, Prompt
+from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream
+from fastclient.locks import Locked
+from fastclient.observe.events import PrefixDrifted, emit
+from fastclient.prompt.breakpoints import Line, Planner
+from fastclient.prompt.drift import Drift
+from fastclient.prompt.layout import Layout, Place
+from fastclient.prompt.lifetime import Gaps
+from fastclient.prompt.line import line_of
+from fastclient.prompt.piece import Prepared
+from fastclient.prompt.route import Routes
+from fastclient.prompt.rules import Lifetime, rules_of
+from fastclient.prompt.watch import Watch
+from fastclient.target import Target
+from fastclient.types import Call, Chunk, Usage
+
+__all__ = ["Aligner", "aligned"]
+
+logger = logging.getLogger("fastclient")
+
+_FAMILIES = 1000  # of requests that begin alike, whose pauses are known
+_THEIR_OWN = ("prompt_cache_options", "prompt_cache_retention")  # a caller who says these marks himself
+_EXPLICIT = {"mode": "explicit"}
+
+
+class Aligner(Locked):
+    """Lays out the requests to one target, and learns from what comes back. Safe from any thread.
+
+    `lifetimes` are the names of those that may be chosen; by default all that the provider offers.
+    """
+
+    def __init__(self, prompt: Prompt, target: Target, *, lifetimes: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._target = target
+        self._rules = rules = rules_of(target)
+        self._on = prompt.provider_cache == "auto"
+        self._lifetimes = tuple(each for each in rules.lifetimes if not lifetimes or each.name in lifetimes)
+        self._planner = Planner(rules)
+        self._routes = Routes(rules)
+        self._watch = Watch(rules.minimum)
+        self._gaps: dict[int, Gaps] = {}
+
+    def align(self, prepared: Prepared, now: float) -> Layout:
+        """How this prompt is to stand. `now` is in seconds, on one clock for all requests."""
+        with self.lock:
+            layout = Layout(target=self._target, prepared=prepared, drift=self._watch.look(prepared), at=now)
+            line, places = line_of(prepared, self._rules)
+            lifetime = self._lifetime(line, prepared, now)
+            layout.seconds = lifetime.seconds
+            if self._on and self._rules.marking is not None:
+                self._mark(layout, line, places, lifetime)
+            else:
+                self._expect(layout, line)
+            if self._on:
+                params, layout.headers = self._routes.route(prepared, line.ends[line.static], now)
+                layout.params = {**layout.params, **params}
+            return layout
+
+    def settle(self, layout: Layout, usage: Usage | None, *, resent: int | None = None) -> None:
+        """What came of it: the usage that was reported, or None if it was not answered.
+
+        `resent` is how many tokens of the answer will be sent again with it, if that is not its output without
+        reasoning.
+        """
+        if usage is None:
+            return
+        prepared = layout.prepared
+        with self.lock:
+            known = prepared.conversation
+            known.sent, known.lifetime = layout.at, layout.seconds
+            known.tokens = sum([piece.size for piece in prepared.pieces[: prepared.tail]])
+            if usage.cache_read_tokens == 0 and layout.expected:
+                self._planner.lost(prepared.chain)
+            self._planner.wrote(layout.written, layout.at + layout.seconds)
+            if usage.input_tokens:
+                if resent is None:
+                    resent = (usage.output_tokens or 0) - (usage.reasoning_tokens or 0)
+                prepared.anchor(usage.input_tokens, resent)
+
+    def _lifetime(self, line: Line, prepared: Prepared, now: float) -> Lifetime:
+        """How long the provider should keep this prompt: as long as it takes such conversations to go on."""
+        gaps = self._gaps.get(line.family)
+        if gaps is None:
+            if len(self._gaps) >= _FAMILIES:
+                self._gaps.clear()
+            gaps = self._gaps[line.family] = Gaps(self._lifetimes, self._rules.read)
+        known = prepared.conversation
+        if known.sent is not None:
+            gaps.add(now - known.sent)
+        tokens = line.ends[line.history]
+        return gaps.best(tokens, tokens - known.tokens)
+
+    def _mark(self, layout: Layout, line: Line, places: Sequence[Place] | None, lifetime: Lifetime) -> None:
+        """Choose the breakpoints; the caller's own count among those the provider allows."""
+        prepared, params = layout.prepared, layout.prepared.request.params
+        theirs = prepared.marks
+        if self._rules.marking == "prompt_cache_breakpoint":
+            if theirs or not params.keys().isdisjoint(_THEIR_OWN):
+                return
+            layout.params = {"prompt_cache_options": _EXPLICIT}
+        if theirs:  # entries that live longer must come first
+            lifetime = self._lifetimes[0]
+            behind = max((at for at, ttl in theirs if ttl != lifetime.name), default=-1)
+            line = line._replace(first=behind + 1 if places is None else places.index(Place(behind - 1)) + 1)
+        most = self._rules.most - len(theirs) - ("cache_control" in params)
+        plan = self._planner.plan(line, layout.at, lifetime, most)
+        layout.marking, layout.lifetime, layout.seconds = self._rules.marking, lifetime.name, lifetime.seconds
+        layout.places = tuple([_place(position) if places is None else places[position] for position in plan.marks])
+        layout.written = tuple([line.chain[position] for position in plan.written])
+        layout.expected = self._reported(plan.read, prepared)
+
+    def _expect(self, layout: Layout, line: Line) -> None:
+        """What a provider that finds shared beginnings by itself should find."""
+        longest = self._planner.longest(line, layout.at)
+        found = self._reported(longest, layout.prepared) if longest >= self._rules.minimum else 0
+        layout.expected = found // self._rules.step * self._rules.step
+        layout.written = tuple(line.chain)
+
+    def _reported(self, tokens: float, prepared: Prepared) -> int:
+        """Estimated tokens in the provider's."""
+        known = prepared.conversation
+        ratio = known.target.mean if known.anchor is None else known.anchor.ratio
+        return round(tokens * (ratio or 1.0))
+
+
+def _place(position: int) -> Place:
+    return Place(position - 1 if position else None)
+
+
+def aligned(aligner: Aligner, observers: tuple[Observer, ...], now: Callable[[], float]) -> Layer:
+    """The layer that lays each prompt out right before it is sent, and notes what the provider's cache made of it."""
+
+    def layer(handler: Handler) -> Handler:
+        async def aligning(call: Call) -> Stream:
+            layout = None if call.prompt is None else _laid_out(aligner, call.prompt, now())
+            if layout is None:
+                return await handler(call)
+            drift = layout.drift
+            if drift is not None and observers:
+                emit(observers, _event(call, drift))
+            call.record.cache = call.record.cache._replace(
+                expected_tokens=layout.expected, drift=None if drift is None else drift.cause
+            )
+            return _Aligned(await handler(replace(call, layout=layout)), aligner, layout, call)
+
+        return aligning
+
+    return layer
+
+
+def _event(call: Call, drift: Drift) -> PrefixDrifted:
+    return PrefixDrifted(
+        call_id=call.id,
+        target=call.target.name,
+        cause=drift.cause,
+        path=drift.path,
+        offset=drift.offset,
+        tokens_lost=drift.tokens_lost,
+        advice=drift.advice,
+    )
+
+
+def _laid_out(aligner: Aligner, prepared: Prepared, now: float) -> Layout | None:
+    try:
+        return aligner.align(prepared, now)
+    except Exception as error:
+        logger.warning("laying a prompt out failed with %s: it is sent without breakpoints", type(error).__name__)
+        return None
+
+
+class _Aligned(Stream):
+    """Passes an answer on, and learns from the usage it reports."""
+
+    __slots__ = ("_aligner", "_call", "_inner", "_layout", "_reasoned", "_usage")
+
+    def __init__(self, inner: Stream, aligner: Aligner, layout: Layout, call: Call) -> None:
+        self._inner = inner
+        self._aligner = aligner
+        self._call = call
+        self._layout: Layout | None = layout
+        self._usage = Usage()
+        self._reasoned = False
+
+    async def pull(self) -> Sequence[Chunk]:
+        batch = await self._inner.pull()
+        for chunk in batch:
+            if chunk.usage is not None:
+                self._usage = self._usage.updated(chunk.usage)
+            elif chunk.reasoning:
+                self._reasoned = True
+        if not batch:
+            self._settle()
+        return batch
+
+    async def aclose(self) -> None:
+        self._settle()  # the prompt was read, however much of the answer was
+        await self._inner.aclose()
+
+    def _settle(self) -> None:
+        layout, self._layout = self._layout, None
+        if layout is None:
+            return
+        record, usage = self._call.record, self._usage
+        winner = record.winner()
+        if winner is None or winner.destination != layout.target:
+            return
+        record.cache = record.cache._replace(read_tokens=usage.cache_read_tokens)
+        unknown = self._reasoned and usage.reasoning_tokens is None
+        try:
+            self._aligner.settle(layout, usage, resent=0 if unknown else None)
+        except Exception as error:
+            logger.warning("learning from a reported usage failed with %s", type(error).__name__)

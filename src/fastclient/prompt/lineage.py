@@ -1,0 +1,128 @@
+"""Which conversation a request belongs to, and what is remembered of it between its requests.
+
+A conversation is known by its head: what stands in front, up to and with the first user turn. Nobody has to name it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fastclient.locks import Locked
+from fastclient.prompt.tokens import Anchor
+
+if TYPE_CHECKING:
+    from fastclient.prompt.piece import Prepared
+
+__all__ = ["Conversation", "Conversations", "Sent"]
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+_CONVERSATIONS = 4096
+_NEWEST = 0.2  # weight of the newest report
+_REQUESTS = 64  # of which the last request is kept whole, to be compared with the next
+
+
+class Scale:
+    """How many tokens a target counts for an estimated one: a running mean of its reports, None before the first."""
+
+    __slots__ = ("mean",)
+
+    def __init__(self) -> None:
+        self.mean: float | None = None
+
+    def add(self, ratio: float) -> None:
+        """One more report."""
+        self.mean = ratio if self.mean is None else self.mean + _NEWEST * (ratio - self.mean)
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What is remembered of one conversation.
+
+    `tools` is their order. `sent` is when its last request went out and `lifetime` how long the provider keeps that, in
+    seconds; `tokens` is how long it was, `cold` are the lengths it had when a request came later than that. `anchor` is
+    what the provider counted for the prompt that ended in `end` at `length` messages, and in `passing` tokens that are
+    not sent again; `resent` are those of its answer. `scale` is its tokens per estimated token, `target` that of all
+    conversations.
+    """
+
+    target: Scale
+    tools: tuple[str, ...] = ()
+    sent: float | None = None
+    lifetime: float = 0.0
+    tokens: float = 0.0
+    cold: set[int] = field(default_factory=set)
+    anchor: Anchor | None = None
+    resent: int = 0
+    passing: float = 0.0
+    end: int = 0
+    length: int = 0
+    scale: float | None = None
+
+
+class _Recent(Generic[_K, _V]):
+    """A dictionary of the entries used last, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[_K, _V] = OrderedDict()
+        self.get = self._known.get
+
+    def put(self, key: _K, value: _V) -> _V:
+        self._known[key] = value
+        self._known.move_to_end(key)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return value
+
+
+class Conversations(Locked):
+    """The conversations of late; those that were not heard of for the longest time are forgotten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = Scale()
+        self._known: _Recent[int, Conversation] = _Recent(_CONVERSATIONS)
+
+    def of(self, head: int) -> Conversation:
+        """The conversation with this head."""
+        with self.lock:
+            return self._known.put(head, self._known.get(head) or Conversation(self.scale))
+
+
+class Sent:
+    """The requests sent last, one of each conversation, to find the one that a new request continues."""
+
+    def __init__(self) -> None:
+        self._by_name: _Recent[object, Prepared] = _Recent(_REQUESTS)
+        self._by_end: _Recent[int, Prepared] = _Recent(_REQUESTS)
+        self._by_task: _Recent[int, Prepared] = _Recent(_REQUESTS)
+        self._by_last: _Recent[int, Prepared] = _Recent(_REQUESTS)
+
+    def continued(self, new: Prepared) -> Prepared | None:
+        """The request of which every message is still there, unchanged and in front."""
+        known = self._by_end.get
+        return next((old for end in reversed(new.chain[1 : new.tail + 1]) if (old := known(end))), None)
+
+    def named(self, name: object) -> Prepared | None:
+        """The last request of the conversation that the caller gave this name."""
+        return self._by_name.get(name)
+
+    def resembling(self, new: Prepared) -> Prepared | None:
+        """The last request of what seems to be the same conversation, though something in it has changed."""
+        known = self._by_last.get
+        return self._by_task.get(new.task) or next(
+            (old for piece in reversed(new.pieces[: new.tail]) if (old := known(piece.print))), None
+        )
+
+    def add(self, new: Prepared, name: object) -> None:
+        """This request was sent."""
+        self._by_end.put(new.chain[new.tail], new)
+        self._by_task.put(new.task, new)
+        if new.tail:
+            self._by_last.put(new.pieces[new.tail - 1].print, new)
+        if name is not None:
+            self._by_name.put(name, new)

@@ -1,0 +1,143 @@
+"""What is known about each message, worked out once and kept: how it is sent, how long it is, and its fingerprint.
+
+A conversation sends the same messages again with each turn. Looking one up costs a fraction of a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from fastclient.locks import Locked
+from fastclient.prompt.prefix import ordered
+from fastclient.prompt.squeeze import squeeze
+from fastclient.prompt.tokens import Anchor, Count, size_of
+from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire
+from fastclient.types import Documents, Message, Request
+
+if TYPE_CHECKING:
+    from fastclient.prompt.lineage import Conversation
+    from fastclient.prompt.prefix import Tools
+
+__all__ = ["Piece", "Pieces", "Prepared"]
+
+_MOST = 64 * 2**20  # characters of prompts that are remembered
+_ENTRIES = 100_000
+_TEXTS = {str}
+
+
+class Piece(NamedTuple):
+    """One message as it is sent.
+
+    `print` is a fingerprint of its bytes on the wire, `size` and `high` are tokens, `blocks` its blocks of content, and
+    `marks` the lifetimes of breakpoints that the caller has put into it.
+    """
+
+    message: Message
+    size: float
+    high: float
+    print: int
+    blocks: int
+    marks: tuple[str, ...] = ()
+
+
+class Pieces(Locked):
+    """Makes pieces, and remembers them, up to some 64 MB of text; then it forgets all. Safe from any thread."""
+
+    def __init__(self, *, squeezed: bool, stable: bool) -> None:
+        super().__init__()
+        self._squeezed = squeezed
+        self._stable = stable
+        self._known: dict[object, Piece] = {}
+        self._characters = 0
+
+    def of(self, messages: Sequence[Message]) -> list[Piece]:
+        """The pieces of these messages."""
+        known, pieces = self._known.get, []
+        for message in messages:
+            values = message.values()
+            key = (*message, *values) if {*map(type, values)} == _TEXTS else on_the_wire(message)
+            pieces.append(known(key) or self._made(key, message))
+        return pieces
+
+    def _made(self, key: object, message: Message) -> Piece:
+        if self._squeezed:
+            message = squeeze(message)
+        if self._stable:
+            message = ordered(message)
+        wire = on_the_wire(message)
+        size = size_of(message)
+        piece = Piece(message, size.n, size.high, fingerprint(wire), _blocks(message), marks_in(message, wire))
+        with self.lock:
+            self._characters += len(wire) * 2
+            if self._characters > _MOST or len(self._known) >= _ENTRIES:
+                self._known.clear()
+                self._characters = len(wire) * 2
+            self._known[key] = piece
+        return piece
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """A request as it is sent, and what is known about it.
+
+    `chain[i]` is a fingerprint of the tools and the first i messages. `head` is one of the messages that name the
+    conversation, `task` that of its first user turn. The first `static` messages are the same in every request, from
+    `tail` on they change with each. `cut` messages were left out; `moved`: some of them for the first time.
+    """
+
+    request: Request = field(repr=False)
+    pieces: Sequence[Piece] = field(repr=False)
+    tools: Tools = field(repr=False)
+    conversation: Conversation = field(repr=False)
+    head: int
+    task: int
+    static: int
+    tail: int
+    documents: tuple[Documents, ...]
+    count: Count
+    chain: Sequence[int] = field(default=(), repr=False)
+    cut: int = 0
+    moved: bool = False
+
+    @property
+    def size(self) -> float:
+        """Its tokens as estimated, before that is corrected by what was reported."""
+        return self.tools.size + sum([piece.size for piece in self.pieces])
+
+    @property
+    def high(self) -> float:
+        """The tokens it hardly exceeds."""
+        return self.tools.high + sum([piece.high for piece in self.pieces])
+
+    @property
+    def marks(self) -> list[tuple[int, str]]:
+        """The caller's own breakpoints: after how many messages, and how long what they mark is to live."""
+        pieces = ((at, ttl) for at, piece in enumerate(self.pieces, 1) if piece.marks for ttl in piece.marks)
+        return [*((0, ttl) for ttl in self.tools.marks), *pieces]
+
+    def anchor(self, reported: int, resent: int) -> None:
+        """Remember for the conversation's next request that this one was reported to have so many tokens."""
+        known = self.conversation
+        known.anchor = anchor = Anchor.of(reported, self.size)
+        known.target.add(anchor.ratio)
+        known.end, known.length, known.resent = self.chain[self.tail], self.tail, resent
+        known.passing = sum([piece.size for piece in self.pieces[self.tail :]])
+
+
+def chained(start: int, pieces: Sequence[Piece]) -> list[int]:
+    """Fingerprints of all beginnings of a prompt. Tuples of integers hash the same in every process."""
+    return list(accumulate((piece.print for piece in pieces), _joined, initial=start))
+
+
+def _joined(before: int, own: int) -> int:
+    return hash((before, own))
+
+
+def _blocks(message: Mapping[str, object]) -> int:
+    """How many blocks of content a provider sees in a message; results side by side count once."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    parts = len(content) if isinstance(content, (list, tuple)) else bool(content)
+    return max(1, parts + (1 if calls else 0))

@@ -1,0 +1,150 @@
+"""Getting a prompt ready, before anything looks at it: arrange it, squeeze it, trim it to its budget, and count it.
+
+What comes out depends on the conversation alone, so that each turn begins with the bytes of the one before. A fault in
+here sends the prompt as it was given; only a prompt that cannot be made to fit is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from fastclient.config import Prompt
+from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream
+from fastclient.errors import PromptTooLong
+from fastclient.prompt.arrange import Arrangement
+from fastclient.prompt.fit import Budget
+from fastclient.prompt.lineage import Conversation, Conversations
+from fastclient.prompt.piece import Pieces, Prepared, chained
+from fastclient.prompt.prefix import NO_TOOLS, ToolOrder, Tools, measured, steady
+from fastclient.prompt.rules import rules_of
+from fastclient.prompt.tokens import Count, Size, anchored, counted
+from fastclient.target import Target
+from fastclient.types import Call, Message, Request, Shape
+
+__all__ = ["Preparer", "prepared"]
+
+logger = logging.getLogger("fastclient")
+
+_REPLY = 3  # tokens that open the answer
+_ESTIMATED = 1.06
+_SYSTEM = ("system", "developer")
+_UNKNOWN = counted(Size(0, 0))
+
+
+class Preparer:
+    """Prepares the requests to one target. Safe from any thread."""
+
+    def __init__(self, prompt: Prompt, target: Target) -> None:
+        self.rules = rules_of(target)
+        self.conversations = Conversations()
+        self._stable = prompt.stable
+        self._pieces = Pieces(squeezed=prompt.squeeze, stable=prompt.stable)
+        self._arrangement = Arrangement(self.rules)
+        self._order = ToolOrder()
+        self._budget: Budget | None = None
+        if prompt.max_input_tokens is not None:
+            self._budget = Budget(prompt.max_input_tokens, self.rules.tokenizer_known, self._pieces)
+
+    def prepare(self, request: Request, now: float) -> Prepared:
+        """The request as it is to be sent. Raises PromptTooLong if it cannot be made to fit; then nothing is sent.
+
+        Costs about a microsecond per message that is known already. `now` is in seconds, on one clock for all requests.
+        """
+        messages, shape = self._arrangement.arranged(request)
+        pieces = self._pieces.of(messages)
+        static, task = _head(messages, shape)
+        first = pieces[task]
+        if shape.tail is not None and shape.tail <= task:  # it may hold what changes each time
+            first = self._pieces.of([request.messages[task]])[0]
+        head = chained(0, [*pieces[:task], first])[-1]
+        conversation = self.conversations.of(head)
+        ready = Prepared(
+            request=request,
+            pieces=pieces,
+            tools=self._tools(request.params.get("tools"), conversation),
+            conversation=conversation,
+            head=head,
+            task=first.print,
+            static=static,
+            tail=len(pieces) if shape.tail is None else shape.tail,
+            documents=shape.documents,
+            count=_UNKNOWN,
+        )
+        if self._budget is not None:
+            self._budget.fit(ready, now)
+        ready.chain = chained(ready.tools.print, ready.pieces)
+        ready.count = self._counted(ready)
+        ready.request = replace(
+            request,
+            messages=tuple([piece.message for piece in ready.pieces]),
+            params=self._params(request.params, ready.tools),
+            shape=Shape(static, None if shape.tail is None else ready.tail, ready.documents),
+        )
+        return ready
+
+    def _tools(self, given: object, conversation: Conversation) -> Tools:
+        if not isinstance(given, Sequence) or not given:
+            return NO_TOOLS
+        if not self._stable:
+            return measured(given)
+        tools = self._order.tools(given, conversation.tools)
+        conversation.tools = tools.names
+        return tools
+
+    def _params(self, params: Mapping[str, object], tools: Tools) -> Mapping[str, object]:
+        if not self._stable or not params:
+            return params
+        steadied = steady(params)
+        if tools.sent is not None:
+            steadied["tools"] = tools.sent
+        return steadied
+
+    def _counted(self, ready: Prepared) -> Count:
+        """How long the prompt is, by what was reported of the conversation's last one if there is one."""
+        known, pieces, chain = ready.conversation, ready.pieces, ready.chain
+        anchor, length = known.anchor, known.length
+        if anchor is not None and length < len(chain) and chain[length] == known.end:
+            answered = bool(known.resent) and length < len(pieces) and pieces[length].message["role"] == "assistant"
+            added = sum([piece.size for piece in pieces[length + answered :]])
+            return anchored(anchor, added=added, dropped=known.passing, resent=known.resent if answered else 0)
+        n, high = ready.size + _REPLY, ready.high + _REPLY
+        ratio = known.target.mean if anchor is None else anchor.ratio
+        return counted(Size(n, n * _ESTIMATED if self.rules.tokenizer_known else high), ratio=ratio)
+
+
+def _head(messages: Sequence[Message], shape: Shape) -> tuple[int, int]:
+    """How many messages in front are the same in every request, and the place of the first user turn."""
+    static = shape.static
+    if static is None:
+        static = next((at for at, message in enumerate(messages) if message["role"] not in _SYSTEM), len(messages))
+    users = (at for at, message in enumerate(messages) if message["role"] == "user")
+    return static, next(users, len(messages) - 1)
+
+
+def prepared(preparer: Preparer, now: Callable[[], float]) -> Layer:
+    """The layer that gets each prompt ready. It stands above the cache, so that what is sent is what the key is of."""
+
+    def layer(handler: Handler) -> Handler:
+        async def preparing(call: Call) -> Stream:
+            if call.prompt is None:
+                call = _prepared(preparer, call, now())
+            return await handler(call)
+
+        return preparing
+
+    return layer
+
+
+def _prepared(preparer: Preparer, call: Call, now: float) -> Call:
+    try:
+        ready = preparer.prepare(call.request, now)
+    except PromptTooLong:
+        raise
+    except Exception as error:
+        logger.warning("preparing a prompt failed with %s: it is sent as it is", type(error).__name__)
+        return call
+    call.record.prepared = call.record.clock()
+    return replace(call, request=ready.request, prompt=ready, tokens=ready.count.n)

@@ -1,0 +1,39 @@
+"""A piece of a prompt as bytes: what providers match, and what their caches' markers look like in it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+
+import orjson
+
+__all__ = ["fingerprint", "marks_in", "on_the_wire"]
+
+
+def fingerprint(wire: bytes) -> int:
+    """64 bits of a message's bytes."""
+    return int.from_bytes(blake2b(wire, digest_size=8).digest())
+
+
+def marks_in(value: object, wire: bytes) -> tuple[str, ...]:
+    """The lifetimes of the breakpoints in a piece of a prompt, of which the bytes are given too."""
+    return tuple(_marks(value)) if b'"cache_control"' in wire or b'"prompt_cache_breakpoint"' in wire else ()
+
+
+def _marks(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name == "prompt_cache_breakpoint":
+                yield "30m"
+            elif name == "cache_control":
+                yield str(inner.get("ttl", "5m")) if isinstance(inner, Mapping) else "5m"
+            else:
+                yield from _marks(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _marks(inner)
+
+
+def on_the_wire(message: object) -> bytes:
+    """The message as it stands on the wire. Raises TypeError for what JSON cannot say."""
+    return orjson.dumps(message)
