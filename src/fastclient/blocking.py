@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack, overload
 
 from fastclient.config import Policy
 from fastclient.core import Core
 from fastclient.engine.seam import drive, engine, running_engine
+from fastclient.fanout import OnError, Replies, fan_out
 from fastclient.precompute import Precomputed, Prompts, Schedule, plan
 from fastclient.reading import Reading
 from fastclient.target import Target
@@ -17,6 +18,7 @@ from fastclient.wire.port import Wire
 
 if TYPE_CHECKING:
     from fastclient.observe.stats import Stats
+    from fastclient.prompt.tokens import Count
     from fastclient.request import Options
     from fastclient.warm import Warmed
 
@@ -64,9 +66,34 @@ class Client:
         """Ask, and return the answer as it comes. See `AsyncClient.stream`."""
         return ReplyStream(Reading(self._core, self._core.ask(messages, options)))
 
-    def warm(self, connections: int = 1) -> Warmed:
-        """Open connections now, so that the next calls do not have to. A failure is reported, not raised."""
-        return engine().run(lambda: self._core.warm(connections))
+    def map(
+        self,
+        prompts: Iterable[Messages],
+        *,
+        limit: int = 8,
+        warm_first: bool = False,
+        on_error: OnError | None = None,
+        **options: Unpack[Options],
+    ) -> Replies:
+        """Ask many prompts, `limit` of them at once, and hand over the replies as they come. See `AsyncClient.map`."""
+        fan = fan_out(self._core, prompts, options, limit=limit, warm_first=warm_first, on_error=on_error)
+        return Replies(fan)
+
+    def warm(
+        self,
+        connections: int = 1,
+        *,
+        prompt: Messages | None = None,
+        tokenizer: bool = False,
+        **options: Unpack[Options],
+    ) -> Warmed:
+        """Open connections now, and have the provider read a prompt. See `AsyncClient.warm`."""
+        request = None if prompt is None else self._core.ask(prompt, options)
+        return engine().run(lambda: self._core.warm(connections, request, tokenizer))
+
+    def count(self, messages: Messages, **options: Unpack[Options]) -> Count:
+        """How many tokens a prompt has as it would be sent. See `AsyncClient.count`."""
+        return self._core.count(self._core.ask(messages, options))
 
     @overload
     def precompute(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from fastclient.config import Policy
 from fastclient.core import Core
 from fastclient.engine.detached import spawner
+from fastclient.fanout import AsyncReplies, OnError, fan_out
 from fastclient.precompute import Precomputed, Prompts, plan
 from fastclient.reading import Reading
 from fastclient.target import Target
@@ -17,6 +18,7 @@ from fastclient.wire.port import Wire
 
 if TYPE_CHECKING:
     from fastclient.observe.stats import Stats
+    from fastclient.prompt.tokens import Count
     from fastclient.request import Options
     from fastclient.warm import Warmed
 
@@ -77,9 +79,49 @@ class AsyncClient:
         """Ask, and return the answer as it comes. Words are checked now; the call starts on entry or first use."""
         return AsyncReplyStream(Reading(self._core, self._core.ask(messages, options)))
 
-    async def warm(self, connections: int = 1) -> Warmed:
-        """Open connections now, so that the next calls do not have to. A failure is reported, not raised."""
-        return await self._core.warm(connections)
+    def map(
+        self,
+        prompts: Iterable[Messages],
+        *,
+        limit: int = 8,
+        warm_first: bool = False,
+        on_error: OnError | None = None,
+        **options: Unpack[Options],
+    ) -> AsyncReplies:
+        """Ask many prompts, `limit` of them at once, and hand over the replies as they come.
+
+        `reply.index` is the number of its prompt. With `warm_first` the others wait until the first answer begins, for
+        1.5 seconds at most: by then the provider's cache has what they share, and it is written once instead of so many
+        times. The first error ends it and gives up the rest; with `on_error`, that is called with the prompt's number
+        and the error, and the others go on. Leaving the loop gives up what is under way. Raises ConfigError for prompts
+        or options that cannot be.
+        """
+        return fan_out(self._core, prompts, options, limit=limit, warm_first=warm_first, on_error=on_error)
+
+    async def warm(
+        self,
+        connections: int = 1,
+        *,
+        prompt: Messages | None = None,
+        tokenizer: bool = False,
+        **options: Unpack[Options],
+    ) -> Warmed:
+        """Open connections now, so that the next calls do not have to. A failure is reported, not raised.
+
+        With a `prompt` (and its `tools` and other options), the provider is asked to read that too, so that its cache
+        holds what later requests begin with; that costs its tokens, and one of output. `tokenizer=True` has OpenAI's
+        vocabulary loaded in the background, and fetched if it is not on this machine; it takes 90 MB.
+        """
+        request = None if prompt is None else self._core.ask(prompt, options)
+        return await self._core.warm(connections, request, tokenizer)
+
+    def count(self, messages: Messages, **options: Unpack[Options]) -> Count:
+        """How many tokens a prompt has as it would be sent, tools included. Never waits, and sends nothing.
+
+        `count.n` is the best guess, which lies between `count.low` and `count.high`; `count.source` is "usage" (anchored
+        on what the provider reported of the conversation's last prompt), "tiktoken" or "estimate".
+        """
+        return self._core.count(self._core.ask(messages, options))
 
     async def precompute(
         self,

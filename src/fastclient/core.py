@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import getrandbits
 from time import monotonic, sleep, time
@@ -20,21 +20,22 @@ from fastclient.cache.exact import Answers, cached, stored
 from fastclient.cache.revive import revival
 from fastclient.cache.store import Remote
 from fastclient.checks import instance, whole
-from fastclient.config import Policy
+from fastclient.config import Policy, Prompt
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.detached import Work, behind, quiet
 from fastclient.engine.seam import engine, seam
 from fastclient.engine.stack import Handler, Layer, stack
 from fastclient.engine.stream import Stream
-from fastclient.errors import ConfigError
+from fastclient.errors import ConfigError, FastClientError
 from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
 from fastclient.prompt.align import Aligner, aligned
+from fastclient.prompt.counting import Counting
 from fastclient.prompt.prepare import Preparer, prepared
-from fastclient.prompt.tokens import estimated
+from fastclient.prompt.tokens import Count, estimated
 from fastclient.providers.dialect import find
 from fastclient.request import checked
 from fastclient.tail.layers import layers
@@ -49,6 +50,7 @@ __all__ = ["Core"]
 
 logger = logging.getLogger("fastclient")
 
+_WHOLE_ANSWERS = ("max_tokens", "max_completion_tokens", "thinking", "response_format")
 _WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache", "prompt")  # what shapes a call below the seam
 
 
@@ -89,6 +91,8 @@ class Core:
         self._flights = Flights(self._stats.settled)
         self._preparer: Preparer | None = None
         self._aligner: Aligner | None = None
+        self._bare = Preparer(Prompt(squeeze=False, stable=False), self.target)
+        self._counting = Counting(self.target.model)
         self._build()
 
     def _build(self) -> None:
@@ -167,6 +171,12 @@ class Core:
         """The whole answer."""
         return await _read(await self.handler(self.begin(request, held=False)))
 
+    async def inside(self, request: Request, opened: Callable[[], None]) -> Reply:
+        """The whole answer, on an event loop also for a blocking client. `opened` is called when it begins."""
+        stream = await self._inside(self.begin(request, held=False))
+        opened()
+        return await _read(stream)
+
     async def ahead(self, request: Request, margin: float) -> Literal["fresh", "stored", "failed"]:
         """See to it that the answer is in the cache `margin` seconds from now too. Runs on an event loop."""
         call = self.begin(request, held=False)
@@ -183,12 +193,29 @@ class Core:
         logger.debug("stream of call %s was dropped unread; closed by the garbage collector", call.id)
         emit(self.policy.observers, StreamAbandoned(call_id=call.id))
 
-    async def warm(self, connections: int) -> Warmed:
+    async def warm(self, connections: int, prompt: Request | None, tokenizer: bool) -> Warmed:
+        """Open connections, and with a prompt have the provider's cache read it."""
         self._open.check()
         whole("connections", connections)
+        instance("tokenizer", tokenizer, bool)
+        if tokenizer:
+            self._counting.load()
         if self._store is not None:
             await anyio.to_thread.run_sync(self._store.open)
-        return await warmed(self._wire, self.target, self.policy.timeouts, connections)
+        done = await warmed(self._wire, self.target, self.policy.timeouts, connections)
+        if prompt is None or done.error:
+            return done
+        try:
+            reply = await self.inside(_opening(prompt, self.target.provider), lambda: None)
+        except FastClientError as error:
+            return replace(done, error=type(error).__name__)
+        usage = reply.usage
+        return replace(done, seconds=done.seconds + reply.timings.total, prompt_tokens=usage.input_tokens)
+
+    def count(self, request: Request) -> Count:
+        """The tokens of a prompt as it would be sent."""
+        preparer = self._preparer or self._bare
+        return self._counting.count(preparer.prepare(request, monotonic()))
 
     def stats(self) -> Stats:
         return self._stats.snapshot()
@@ -249,6 +276,13 @@ def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
         return store.layer(replay, answers.tag)(handler)
 
     return (layer,)
+
+
+def _opening(request: Request, provider: str) -> Request:
+    """A request that has the provider read the prompt and write as good as nothing."""
+    params = {name: value for name, value in request.params.items() if name not in _WHOLE_ANSWERS}
+    params["max_tokens"] = 0 if provider == "anthropic" else 1
+    return replace(request, params=params, cache="off", priority="background")
 
 
 async def _read(stream: TimedStream) -> Reply:

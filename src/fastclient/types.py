@@ -310,7 +310,7 @@ class Reply:
 
     `malformed_events` counts broken events that were skipped; `blocks` are parts only the provider understands, such as
     signed thinking. `target` is the one that answered, `degraded` says that it is another model than the one asked for,
-    `recovered` that the answer broke off and how it went on.
+    `recovered` that the answer broke off and how it went on; `index` numbers the replies of `client.map`.
     """
 
     text: str = field(repr=False)
@@ -328,6 +328,7 @@ class Reply:
     target: str = ""
     degraded: bool = False
     recovered: Recovery | None = None
+    index: int | None = None
     blocks: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
     body: Callable[[], bytes] = field(default=bytes, repr=False, compare=False)
 

@@ -24,12 +24,14 @@ class Warmed:
     """What warming did. `ready` is the number of open connections the next calls find; `seconds` what each one saves.
 
     A provider that closes the connection after the probe leaves `ready` at 0; `error` is the class of a failure.
+    `prompt_tokens` were read by the provider, if it was given a prompt.
     """
 
     target: str
     ready: int
     seconds: float
     error: str | None = None
+    prompt_tokens: int | None = None
 
 
 async def warmed(wire: Wire, target: Target, timeouts: Timeouts, connections: int) -> Warmed:

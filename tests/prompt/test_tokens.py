@@ -9,7 +9,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastclient.prompt.tokens import (
@@ -59,7 +59,7 @@ ROWS = json.dumps(
 
 CHINESE = "今天下午的会议改到三点。请大家带上上个月的报告。如果不能参加。请提前告诉我。"
 
-O200K = {ENGLISH: 124, CODE: 162, ROWS: 410, CHINESE: 24}
+O200K = {ENGLISH: 124, CODE: 162, ROWS: 410, CHINESE: 26}
 """What tiktoken's o200k_base makes of these texts."""
 
 TOOL = {
@@ -235,6 +235,7 @@ def test_unknown_parts_are_counted_as_their_json() -> None:
     assert size_of({"role": "user", "content": [part]}).n == pytest.approx(expected)
 
 
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from(["role", "content", "name", "tool_calls", "function_call", "refusal"]), anything)
 )
@@ -265,7 +266,8 @@ def test_a_tool_has_the_size_of_its_schema() -> None:
 # --- many of them -----------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["role", "content", "name", "tool_calls"]), anything)))
+@settings(max_examples=30)
+@given(st.lists(st.dictionaries(st.sampled_from(["role", "content", "name", "tool_calls"]), anything), max_size=4))
 def test_the_memo_changes_no_size(messages: list[dict[str, Any]]) -> None:
     """A remembered size is the size, the first time and the second."""
     sizes = Sizes()

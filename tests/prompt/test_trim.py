@@ -387,6 +387,15 @@ def test_no_promise_is_broken_anywhere_near(rng: Random) -> None:
     check(rng)
 
 
+def test_a_sum_may_be_a_little_off() -> None:
+    """Sizes that add up to 9 on paper fit where 9 fit, also where floats make 9.000000000000002 of them."""
+    assert sum(sizes := [0.3, 7.9, 0.8]) + 3 > 12
+    assert trim([TASK] * 3, sizes, 12).dropped == 0
+    with pytest.raises(PromptTooLong) as caught:
+        trim([SYSTEM] * 3, sizes, 11)
+    assert caught.value.needed == 12
+
+
 @given(st.lists(st.floats(0.1, 50), min_size=8, max_size=8), st.floats(4, 250))
 def test_sizes_need_not_be_whole(sizes: list[float], budget: float) -> None:
     """What fits does so although fractions add up to a little more or less in another order."""

@@ -116,13 +116,10 @@ _QUOTED = re.compile(  # what could be taken for something else, or for none of 
 
 def _is_json(text: str) -> bool:
     """Whether this is, as a whole, an object or array in strict JSON."""
-    if not _JSON.match(text):
-        return False
     try:
-        orjson.loads(text)
+        return _JSON.match(text) is not None and orjson.loads(text) is not None
     except orjson.JSONDecodeError:  # for deep nesting and lone surrogates too
         return False
-    return True
 
 
 def _minified(text: str) -> str:
@@ -181,6 +178,7 @@ def _cell(string: str) -> str:
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
 
+_UNCLEAR = re.compile(r"(?!\|)|.*(?:\\[\\`]|``)")
 _PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER = re.compile(r"\n\|[ \t]*:?-")
 _DASHES = re.compile(r":?-+:?")
@@ -250,13 +248,7 @@ def _columns(line: str) -> list[str]:
 
 
 def _split(line: str) -> list[str]:
-    """What is between the pipes of a line that begins with one; nothing if renderers differ on which pipes count."""
-    if (
-        not line.startswith("|")
-        or "\\\\" in line
-        or "\\`" in line
-        or "``" in line
-        or any("|" in code for code in line.split("`")[1::2])
-    ):
+    """What is between the pipes of a line that begins with one; nothing if renderers may differ on what pipes mean."""
+    if _UNCLEAR.match(line) or any("|" in code for code in line.split("`")[1::2]):
         return []
     return [piece.strip(" \t") for piece in (_PIPE.split(line) if "\\" in line else line.split("|"))]

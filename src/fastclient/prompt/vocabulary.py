@@ -11,7 +11,7 @@ import os
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha1, sha256
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
@@ -44,7 +44,7 @@ class Origin:
     name: str
     url: str
     digest: str  # SHA-256
-    pattern: str = field(repr=False)
+    pattern: str
 
 
 # As in tiktoken_ext.openai_public, whose own way to them is a download without limits.

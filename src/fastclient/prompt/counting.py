@@ -1,0 +1,39 @@
+"""How many tokens a prompt will have, from the best source at hand: a report, a loaded vocabulary, an estimate."""
+
+from __future__ import annotations
+
+from fastclient.prompt.piece import Prepared
+from fastclient.prompt.tokens import Count, Size, Sizes, counted
+from fastclient.prompt.vocabulary import VOCABULARY, encoding_for
+
+__all__ = ["Counting"]
+
+_REPLY = 3  # tokens that open the answer
+
+
+class Counting:
+    """Counts the prompts for one model. Never waits: a vocabulary on disk is loaded behind the first question."""
+
+    def __init__(self, model: str) -> None:
+        self._encoding = encoding_for(model)
+        self._exact: Sizes | None = None
+
+    def load(self) -> None:
+        """Have the model's vocabulary loaded in the background, and fetched if it is nowhere on this machine."""
+        if self._encoding is not None:
+            VOCABULARY.load(self._encoding, download=True)
+
+    def count(self, prepared: Prepared) -> Count:
+        """The tokens of a prompt as it is sent."""
+        if prepared.count.source == "usage" or self._encoding is None:
+            return prepared.count
+        counter = VOCABULARY.ready(self._encoding)
+        if counter is None:
+            VOCABULARY.load(self._encoding)
+            return prepared.count
+        if self._exact is None:
+            self._exact = Sizes(counter)
+        sizes = [self._exact.of(piece.message) for piece in prepared.pieces]
+        sizes += [self._exact.of_tool(tool) for tool in prepared.tools.sent or ()]
+        total = Size(sum(size.n for size in sizes) + _REPLY, sum(size.high for size in sizes) + _REPLY)
+        return counted(total, "tiktoken")
