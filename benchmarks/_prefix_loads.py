@@ -52,7 +52,7 @@ class Ask:
     @property
     def clock(self) -> str:
         now = _START + timedelta(seconds=self.at)
-        return f"Current time {now.isoformat()}, User anonymous-17 of the night shift."
+        return f"Current time {now:%Y-%m-%dT%H:%M:%S%z}, User anonymous-17 of the night shift."
 
     @property
     def parts(self) -> list[Message | Part]:

@@ -17,7 +17,7 @@ import fastclient
 
 ROOT = Path(fastclient.__file__).parent
 
-VALUES = ("types", "errors", "checks", "target", "config", "request")
+VALUES = ("types", "errors", "checks", "target", "config", "request", "parts")
 """The vocabulary: may import each other, and nothing else of the package."""
 
 PURE = (
@@ -26,7 +26,6 @@ PURE = (
     *(
         "providers.rates",
         "providers.repeat",
-        "prompt.tokens",
         "tail.breaker",
         "tail.budget",
         "tail.drift",
@@ -35,6 +34,9 @@ PURE = (
     ),
     *("tail.limit", "tail.line", "tail.pace", "tail.pause", "tail.refill", "tail.ceiling"),
     *("engine.answer", "engine.watchdog", "engine.stream", "engine.stack", "locks"),
+    *("prompt.tokens", "prompt.squeeze", "prompt.trim", "prompt.rules", "prompt.layout", "prompt.wire", "prompt.prefix"),
+    *("prompt.piece", "prompt.lineage", "prompt.arrange", "prompt.fit", "prompt.line", "prompt.breakpoints"),
+    *("prompt.lifetime", "prompt.route", "prompt.drift", "prompt.cause", "prompt.difference", "prompt.watch"),
     *("cache.key", "cache.entry", "cache.seal", "cache.freshness", "cache.store", "cache.memory"),
 )
 """No input or output, no event loop."""
@@ -54,6 +56,7 @@ HOMES = {
         "testing/*",
         "cli/*",
         "core.py",
+        "fanout.py",
         "precompute.py",
         "reading.py",
         "warm.py",
@@ -67,7 +70,7 @@ HOMES = {
     "opentelemetry": ("observe/otel.py",),
     "orjson": (
         *("providers/dialect.py", "providers/decoder.py", "providers/refusal.py", "providers/anthropic.py"),
-        *("cache/entry.py", "cache/key.py"),
+        *("cache/entry.py", "cache/key.py", "cli/prefix.py", "prompt/*", "testing/stable.py"),
         *("testing/answer.py", "testing/codec.py", "testing/formats.py", "testing/messages.py", "testing/provider.py"),
     ),
     "prometheus_client": ("observe/prometheus.py",),
@@ -170,7 +173,7 @@ def test_named_modules_exist(name: str) -> None:
 @pytest.mark.parametrize("name", VALUES)
 def test_the_vocabulary_stands_alone(name: str) -> None:
     """The vocabulary imports only itself; for type checkers also what it mentions, and a policy makes its stores."""
-    mentioned = {"observe.timing", "observe.events", "tail.line", "cache.store"}
+    mentioned = {"observe.timing", "observe.events", "tail.line", "cache.store", "prompt.layout", "prompt.piece"}
     for one in imports(name):
         home = own(one.module)
         assert (

@@ -118,8 +118,8 @@ class AsyncClient:
     def count(self, messages: Messages, **options: Unpack[Options]) -> Count:
         """How many tokens a prompt has as it would be sent, tools included. Never waits, and sends nothing.
 
-        `count.n` is the best guess, which lies between `count.low` and `count.high`; `count.source` is "usage" (anchored
-        on what the provider reported of the conversation's last prompt), "tiktoken" or "estimate".
+        `count.n` is the best guess, which lies between `count.low` and `count.high`; `count.source` is "usage" (it is
+        anchored on what the provider reported of the conversation's last prompt), "tiktoken" or "estimate".
         """
         return self._core.count(self._core.ask(messages, options))
 

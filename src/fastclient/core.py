@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import getrandbits
 from time import monotonic, sleep, time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -33,7 +33,6 @@ from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
 from fastclient.prompt.align import Aligner, aligned
-from fastclient.prompt.counting import Counting
 from fastclient.prompt.prepare import Preparer, prepared
 from fastclient.prompt.tokens import Count, estimated
 from fastclient.providers.dialect import find
@@ -47,6 +46,9 @@ from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire
 
 __all__ = ["Core"]
+
+if TYPE_CHECKING:
+    from fastclient.prompt.counting import Counting
 
 logger = logging.getLogger("fastclient")
 
@@ -91,8 +93,6 @@ class Core:
         self._flights = Flights(self._stats.settled)
         self._preparer: Preparer | None = None
         self._aligner: Aligner | None = None
-        self._bare = Preparer(Prompt(squeeze=False, stable=False), self.target)
-        self._counting = Counting(self.target.model)
         self._build()
 
     def _build(self) -> None:
@@ -199,7 +199,7 @@ class Core:
         whole("connections", connections)
         instance("tokenizer", tokenizer, bool)
         if tokenizer:
-            self._counting.load()
+            self._counting().load()
         if self._store is not None:
             await anyio.to_thread.run_sync(self._store.open)
         done = await warmed(self._wire, self.target, self.policy.timeouts, connections)
@@ -214,8 +214,14 @@ class Core:
 
     def count(self, request: Request) -> Count:
         """The tokens of a prompt as it would be sent."""
-        preparer = self._preparer or self._bare
-        return self._counting.count(preparer.prepare(request, monotonic()))
+        counting = self._counting()
+        preparer = self._preparer or Preparer(Prompt(squeeze=False, stable=False), self.target)
+        return counting.count(preparer.prepare(request, monotonic()))
+
+    def _counting(self) -> Counting:
+        from fastclient.prompt.counting import counting
+
+        return counting(self.target.model)
 
     def stats(self) -> Stats:
         return self._stats.snapshot()

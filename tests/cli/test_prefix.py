@@ -61,7 +61,7 @@ def test_a_drift(save: Save, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_excerpts_and_money(save: Save, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the prompts say, and what it costs, only where it is asked for; control characters do not reach a terminal."""
+    """What the prompts say, and what it costs, where it is asked for; control characters do not reach a terminal."""
     old, new = save("Be brief, \x1b[31mAda."), save("Be brief, \x1b[31mBob.")
     assert main(["prefix", old, new, "--show", "--price", "1000000", "--cached", "0"]) == 1
     said = capsys.readouterr().out

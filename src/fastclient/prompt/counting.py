@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from fastclient.prompt.piece import Prepared
 from fastclient.prompt.tokens import Count, Size, Sizes, counted
 from fastclient.prompt.vocabulary import VOCABULARY, encoding_for
 
-__all__ = ["Counting"]
+__all__ = ["Counting", "counting"]
 
 _REPLY = 3  # tokens that open the answer
+
+
+@lru_cache(maxsize=64)
+def counting(model: str) -> Counting:
+    """What counts the prompts for a model; shared by all clients, which may send the same texts."""
+    return Counting(model)
 
 
 class Counting:
