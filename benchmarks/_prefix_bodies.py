@@ -95,8 +95,10 @@ def holders(data: dict[str, Any]) -> Iterator[tuple[Kind, dict[str, Any], bool]]
         yield "system", part, True
     for message in data["messages"]:
         kind = _ROLES[message["role"]]
+        inner: list[tuple[Kind, dict[str, Any]]]
         inner = [(_kind(part, kind), part) for part in _parts(message, "content")]
-        inner += [("call", call) for call in message.get("tool_calls") or ()]
+        for call in message.get("tool_calls") or ():
+            inner.append(("call", call))
         for number, (own, part) in enumerate(inner, start=1):
             yield own, part, number == len(inner)
 

@@ -157,11 +157,12 @@ class Anthropic:
 
 
 class VLLM:
-    """Full blocks of 16 tokens, the least recently used of 400,000 tokens leave; the last token is always computed."""
+    """Full blocks of 16 tokens; beyond `room` tokens the least recently used leave. The last token is never read."""
 
-    STEP, ROOM = 16, 400_000
+    STEP = 16
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 400_000) -> None:
+        self._room = room
         self._known: dict[int, None] = {}  # the least recently used first
 
     def answer(self, body: bytes, at: float) -> Read:
@@ -171,7 +172,7 @@ class VLLM:
         for key in reversed(chain):  # a tail leaves before what it hangs on
             self._known.pop(key, None)
             self._known[key] = None
-        while len(self._known) > self.ROOM // self.STEP:
+        while len(self._known) > self._room // self.STEP:
             del self._known[next(iter(self._known))]
         return Read.of(prompt.size, known, 0, price=0.0)
 

@@ -175,7 +175,7 @@ class Data:
 
 
 def loaded(folder: Path) -> Data:
-    """From JSON files, in the order of their names: objects with a `kind`, and the times `arrivals`, `time` in seconds.
+    """From JSON files in the order of their names: objects with a `kind`, and all times in seconds.
 
     agent, chat: tools, messages, arrivals (one for each assistant message); rag: system, docs (title, text), queries
     (t, question, hits: doc, score); extract: system, schema, items (t, text).

@@ -142,32 +142,32 @@ def _first(turns: Turns, point: int, room: float) -> int:
 
 def clairvoyant_cuts(turns: Turns, budget: float, keep: float, static: int) -> list[int]:
     """The cheapest cuts that are at most one step below the share `keep`, if nothing ever left the cache."""
-    costs: dict[int, float] = {0: 0.0}
-    ways: list[dict[int, int]] = []
+    costs: dict[int, float] = {0: 0.0}  # of all requests so far, by where the last one was cut
+    ways: list[dict[int, int]] = []  # for each request: its cut, and that of the one before
     previous = 0
     for point in turns.points:
-        came, reached = dict.fromkeys(costs, inf), {}
-        for cut, cost in costs.items():
-            if turns.kept(cut, point) <= budget:
-                new = turns.kept(previous, point)
-                came[cut] = cost + _READ * (static + turns.kept(cut, point) - new) + _WRITE * new
-                reached[cut] = cut
-        deepest = _first(turns, point, keep * budget)
-        for cut in turns.cuts(point):
-            fits = turns.kept(cut, point) <= budget or cut == deepest
-            start = min((old for old in costs if old < cut), key=costs.__getitem__, default=None)
-            if start is None or cut > deepest or not fits:
+        new, deepest = turns.kept(previous, point), _first(turns, point, keep * budget)
+        reached: dict[int, tuple[float, int]] = {}
+        for cut in {*costs, *turns.cuts(point)}:
+            kept = turns.kept(cut, point)
+            if kept > budget and cut < deepest:
                 continue
-            cost = costs[start] + _READ * static + _WRITE * turns.kept(cut, point)
-            if cost < came.get(cut, inf):
-                came[cut], reached[cut] = cost, start
-        costs, previous = {cut: came[cut] for cut in reached}, point
-        ways.append(reached)
-    best = min(costs, key=costs.__getitem__)
-    path = [best]
-    for way in reversed(ways):
+            options = [(costs[cut] + _READ * (static + kept - new) + _WRITE * new, cut)] if cut in costs else []
+            if cut <= deepest:
+                options += [(cost + _READ * static + _WRITE * kept, old) for old, cost in costs.items() if old < cut]
+            if options:
+                reached[cut] = min(options)
+        costs, previous = {cut: cost for cut, (cost, _) in reached.items()}, point
+        ways.append({cut: old for cut, (_, old) in reached.items()})
+    return _path(ways, min(costs, key=costs.__getitem__))
+
+
+def _path(ways: Sequence[Mapping[int, int]], end: int) -> list[int]:
+    """From each request's cuts, and where they came from, to the cuts that lead to this end."""
+    path = [end]
+    for way in reversed(ways[1:]):
         path.append(way[path[-1]])
-    return path[-2::-1]
+    return path[::-1]
 
 
 # --- placement by someone who knows all requests ----------------------------------------------------------------------

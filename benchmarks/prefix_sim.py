@@ -3,7 +3,8 @@
     python benchmarks/prefix_sim.py [--quick] [--data DIR] [--only PART]
 
 No provider is called: the shipped classes write bodies, and simulated caches (`_prefix_caches.py`) answer to them.
-Costs are of input, in percent of what the same requests cost where nothing is cached.
+Costs are of input, in percent of what the same requests cost where nothing is cached. `kept` is what is left of the
+history, in tokens; budgets are exact for all but fastclient, which has only estimates to go by.
 """
 
 from __future__ import annotations

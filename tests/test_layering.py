@@ -34,9 +34,17 @@ PURE = (
     ),
     *("tail.limit", "tail.line", "tail.pace", "tail.pause", "tail.refill", "tail.ceiling"),
     *("engine.answer", "engine.watchdog", "engine.stream", "engine.stack", "locks"),
-    *("prompt.tokens", "prompt.squeeze", "prompt.trim", "prompt.rules", "prompt.layout", "prompt.wire", "prompt.prefix"),
-    *("prompt.piece", "prompt.lineage", "prompt.arrange", "prompt.fit", "prompt.line", "prompt.breakpoints"),
-    *("prompt.lifetime", "prompt.route", "prompt.drift", "prompt.cause", "prompt.difference", "prompt.watch"),
+    *("prompt.tokens", "prompt.squeeze", "prompt.trim", "prompt.rules", "prompt.layout", "prompt.wire"),
+    *("prompt.prefix", "prompt.piece", "prompt.lineage", "prompt.arrange", "prompt.fit", "prompt.line"),
+    *(
+        "prompt.breakpoints",
+        "prompt.lifetime",
+        "prompt.route",
+        "prompt.drift",
+        "prompt.cause",
+        "prompt.difference",
+        "prompt.watch",
+    ),
     *("cache.key", "cache.entry", "cache.seal", "cache.freshness", "cache.store", "cache.memory"),
 )
 """No input or output, no event loop."""

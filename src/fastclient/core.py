@@ -24,7 +24,7 @@ from fastclient.config import Policy, Prompt
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.detached import Work, behind, quiet
-from fastclient.engine.seam import engine, seam
+from fastclient.engine.seam import engine, running_engine, seam
 from fastclient.engine.stack import Handler, Layer, stack
 from fastclient.engine.stream import Stream
 from fastclient.errors import ConfigError, FastClientError
@@ -216,7 +216,14 @@ class Core:
         """The tokens of a prompt as it would be sent."""
         counting = self._counting()
         preparer = self._preparer or Preparer(Prompt(squeeze=False, stable=False), self.target)
-        return counting.count(preparer.prepare(request, monotonic()))
+        try:
+            return counting.count(preparer.prepare(request, monotonic()))
+        except FastClientError:
+            raise
+        except Exception:  # such as half a surrogate pair: it cannot be sent, but how long it is can be told
+            from fastclient.prompt.counting import roughly
+
+            return roughly(request)
 
     def _counting(self) -> Counting:
         from fastclient.prompt.counting import counting
@@ -306,7 +313,12 @@ def _on_engine(work: Work) -> None:
 
 
 async def _block(seconds: float) -> None:
-    sleep(seconds)  # noqa: ASYNC251  # above the seam, on the caller's own thread
+    """Wait above the seam: on the caller's own thread, or on the engine's, which must not stand still."""
+    running = running_engine()
+    if running is not None and running.is_current:
+        await anyio.sleep(seconds)
+    else:
+        sleep(seconds)  # noqa: ASYNC251
 
 
 def _resolved(target: Target, *, key_needed: bool) -> Target:

@@ -25,6 +25,8 @@ _HEAD_START = 1.5  # seconds the others wait at most until the first answer begi
 OnError = Callable[[int, FastClientError], object]
 """Told the number of a prompt and its error."""
 
+_Result = Reply | tuple[int, Exception]
+
 
 def fan_out(
     core: Core,
@@ -54,13 +56,18 @@ class _Fan:
         self._waiting: Iterator[tuple[int, Request]] = iter(enumerate(requests))
         self._limit = limit
         self._workers = min(limit, len(requests))
+        self._warm_first = warm_first
         self._scopes: list[anyio.CancelScope] = []
-        self._leader_on_its_way = anyio.Event() if warm_first and self._workers > 1 else None
-        self._news = anyio.Event()
-        self._taken = anyio.Event()
-        self.results: deque[Reply | tuple[int, BaseException]] = deque()
+        self._leader_on_its_way: anyio.Event | None = None
+        self._news: anyio.Event
+        self._taken: anyio.Event
+        self.results: deque[_Result] = deque()
 
     def begin(self) -> None:
+        """Start the workers, on the loop running now: a blocking client was called elsewhere, maybe on another one."""
+        self._news, self._taken = anyio.Event(), anyio.Event()
+        if self._warm_first and self._workers > 1:
+            self._leader_on_its_way = anyio.Event()
         for number in range(self._workers):
             scope = anyio.CancelScope()
             self._scopes.append(scope)
@@ -70,13 +77,15 @@ class _Fan:
     def under_way(self) -> bool:
         return self._workers > 0
 
-    async def take(self) -> Reply | tuple[int, BaseException] | None:
+    async def take(self) -> _Result | None:
         """The next result; None if no more will come."""
         while self._workers and not self.results:
             self._news = anyio.Event()
             await self._news.wait()
-        self._taken.set()
-        return self.results.popleft() if self.results else None
+        result = self.results.popleft() if self.results else None
+        self._taken.set()  # for all who wait; there is a new one for those who come now
+        self._taken = anyio.Event()
+        return result
 
     def stop(self) -> None:
         """Begin no more, and give up what is under way."""
@@ -99,7 +108,7 @@ class _Fan:
             self._opened()
             self._news.set()
 
-    async def _ask(self, number: int, request: Request) -> Reply | tuple[int, BaseException]:
+    async def _ask(self, number: int, request: Request) -> _Result:
         try:
             reply = await self._core.inside(request, self._opened)
         except Exception as error:
@@ -112,10 +121,9 @@ class _Fan:
     async def _room(self) -> None:
         """Until the reader has taken some of what is there: replies nobody reads must not pile up."""
         while len(self.results) >= self._limit:
-            self._taken = anyio.Event()
             await self._taken.wait()
 
-    def _bring(self, result: Reply | tuple[int, BaseException]) -> None:
+    def _bring(self, result: _Result) -> None:
         self.results.append(result)
         self._news.set()
 
@@ -134,18 +142,26 @@ class AsyncReplies(AsyncIterator[Reply]):
         self._spawn: Callable[[Work], None] | None = None
 
     async def __anext__(self) -> Reply:
+        while (result := await self.take()) is not None:
+            if isinstance(result, Reply):
+                return result
+            try:
+                self.tell(*result)
+            except BaseException:
+                await self.aclose()
+                raise
+        raise StopAsyncIteration
+
+    async def take(self) -> _Result | None:
+        """The next reply, or the number of a prompt and its error; None at the end."""
         if self._spawn is None:
             self._spawn = spawner()
             self._fan.begin()
-        while (result := await self._fan.take()) is not None:
-            if isinstance(result, Reply):
-                return result
-            self._failed(*result)
-        raise StopAsyncIteration
+        return await self._fan.take()
 
-    def _failed(self, number: int, error: BaseException) -> None:
+    def tell(self, number: int, error: Exception) -> None:
+        """Tell whoever wants to know of errors; raise it if there is nobody."""
         if self._on_error is None or not isinstance(error, FastClientError):
-            self._fan.stop()
             raise error
         self._on_error(number, error)
 
@@ -171,10 +187,15 @@ class Replies(Iterator[Reply]):
         self._replies = replies
 
     def __next__(self) -> Reply:
-        try:
-            return engine().run(self._replies.__anext__)
-        except StopAsyncIteration:
-            raise StopIteration from None
+        while (result := engine().run(self._replies.take)) is not None:
+            if isinstance(result, Reply):
+                return result
+            try:
+                self._replies.tell(*result)  # here, since on the engine's thread it could not use the client
+            except BaseException:
+                self.close()
+                raise
+        raise StopIteration
 
     def close(self) -> None:
         """Give up what is under way."""

@@ -30,9 +30,9 @@ def test_demo_needs_no_key() -> None:
     """With neither key nor network: a row per setting, no errors, and a waterfall."""
     done = fastclient("demo", "--quick", OPENAI_API_KEY="")
     assert done.returncode == 0, done.stderr
-    names = ("a client", "one client", "... hedged", "... and")
+    names = ("a client", "one client", "... with", "... hedged", "... and")
     rows = [line for line in done.stdout.splitlines() if line.startswith(names)]
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert all(row.split()[-1] == "0" for row in rows)
     assert "prefill" in done.stdout
 
@@ -42,7 +42,7 @@ def test_demo_asks_before_it_spends() -> None:
     with ProviderServer() as server:
         done = fastclient("demo", "--model", "openai:any", "--base-url", server.base_url, "--calls", "4")
         assert done.returncode == 1
-        assert "24 calls" in done.stdout and "Nothing was sent" in done.stdout
+        assert "28 calls" in done.stdout and "Nothing was sent" in done.stdout
         assert server.counters.accepted == 0
 
 
@@ -51,7 +51,7 @@ def test_demo_against_a_given_server() -> None:
     with ProviderServer() as server:
         done = fastclient("demo", "--model", "openai:any", "--base-url", server.base_url, "--calls", "4", "--yes")
         assert done.returncode == 0, done.stderr
-        assert 20 < server.counters.accepted <= 24
+        assert 24 < server.counters.accepted <= 28
 
 
 def test_demo_without_a_key_names_the_variable() -> None:

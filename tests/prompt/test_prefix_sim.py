@@ -147,13 +147,17 @@ def test_two_lifetimes_in_one_request() -> None:
 
 
 def test_vllm_computes_the_last_token() -> None:
-    """Full blocks of 16 tokens are read, but never the whole prompt; the least recently used leave first."""
+    """Full blocks of 16 tokens are read, but never the whole prompt."""
     cache, said = caches.VLLM(), body(("user", LONG))
-    size = ends(said)[-1]
-    assert [cache.answer(said, at).read for at in (0.0, 1e6)] == [0, (size - 1) // 16 * 16]
-    cache.ROOM = size
-    cache.answer(body(("user", OTHER)), 2e6)
-    assert cache.answer(said, 2e6).read == 0
+    assert [cache.answer(said, at).read for at in (0.0, 1e6)] == [0, (ends(said)[-1] - 1) // 16 * 16]
+
+
+def test_vllm_forgets() -> None:
+    """Where the room is used up, the least recently used blocks leave."""
+    said = body(("user", LONG))
+    cache = caches.VLLM(room=ends(said)[-1])
+    reads = [cache.answer(each, 0.0).read for each in (said, said, body(("user", OTHER)), said)]
+    assert reads[1] > 0 and reads[3] == 0
 
 
 def test_deepseek_knows_at_the_third_request() -> None:

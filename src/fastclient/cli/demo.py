@@ -40,6 +40,7 @@ class Setting:
     policy: Policy = field(default_factory=Policy)
     shared: bool = True  # one client for all calls, or a new one for each
     warm: bool = False
+    parts: bool = False  # prompts say which of their parts is what
 
 
 _ALL = Policy.recommended()
@@ -47,9 +48,12 @@ SETTINGS = (
     Setting(name="a client per call", shared=False),
     Setting(name="one client"),
     Setting(name="one client, warmed", warm=True),
-    Setting(name="... hedged at 2 %", warm=True, policy=replace(_ALL, cache=None)),
-    Setting(name="... hedged at 5 %", warm=True, policy=replace(_ALL, cache=None, hedge=Hedge(budget=0.05))),
-    Setting(name="... and cached", warm=True, policy=replace(_ALL, hedge=Hedge(budget=0.05))),
+    Setting(name="... with stable prompts", warm=True, parts=True, policy=Policy(prompt=_ALL.prompt)),
+    Setting(name="... hedged at 2 %", warm=True, parts=True, policy=replace(_ALL, cache=None)),
+    Setting(
+        name="... hedged at 5 %", warm=True, parts=True, policy=replace(_ALL, cache=None, hedge=Hedge(budget=0.05))
+    ),
+    Setting(name="... and cached", warm=True, parts=True, policy=replace(_ALL, hedge=Hedge(budget=0.05))),
 )
 
 
@@ -68,6 +72,13 @@ class Result:
         calls = len(self.replies)
         extra = sum(len(reply.attempts) - 1 for reply in self.replies if reply.attempts)
         return f"{extra / calls:.1%}" if calls else "-"
+
+    @property
+    def read(self) -> str:
+        """The share of all input that the provider had in its cache of prompts."""
+        sent = [reply.usage for reply in self.replies if reply.attempts]
+        tokens = sum(usage.input_tokens or 0 for usage in sent)
+        return f"{sum(usage.cache_read_tokens or 0 for usage in sent) / tokens:.0%}" if tokens else "-"
 
     def shares(self, value: Callable[[Reply], float | None], *shares: float) -> str:
         """Percentiles over the replies, in milliseconds."""
@@ -127,7 +138,8 @@ async def _run(setting: Setting, connect: Connect, jobs: Sequence[Job], advance:
         for job in waiting:
             mine = client or connect(setting.policy)
             try:
-                reply = await mine.chat(job.messages, max_tokens=job.max_tokens)
+                prompt = job.parts if setting.parts else job.messages
+                reply = await mine.chat(prompt, max_tokens=job.max_tokens)
                 result.replies.append(reply)
                 result.tokens_sent += job.tokens if reply.attempts else 0
             except FastClientError:
@@ -156,13 +168,17 @@ async def _client(setting: Setting, connect: Connect) -> AsyncIterator[AsyncClie
 
 
 def _show(results: Sequence[Result], jobs: Sequence[Job], screen: Screen, *, real: bool) -> None:
-    columns = ("setting", "TTFT p50/p95/p99", "total p50/p99", "tokens sent", "extra calls", "calls saved", "errors")
+    columns = (
+        *("setting", "TTFT p50/p95/p99", "total p50/p99", "tokens sent", "read from cache", "extra calls"),
+        *("calls saved", "errors"),
+    )
     rows = [
         (
             result.setting.name,
             result.shares(lambda reply: reply.timings.ttft, 0.5, 0.95, 0.99),
             result.shares(lambda reply: reply.timings.total, 0.5, 0.99),
             f"{result.tokens_sent:,}",
+            result.read,
             result.extra,
             str(sum(reply.cache.state not in ("bypass", "miss") for reply in result.replies)),
             str(result.errors),
@@ -172,6 +188,6 @@ def _show(results: Sequence[Result], jobs: Sequence[Job], screen: Screen, *, rea
     repeats = sum(job.seen for job in jobs)
     where = "a real provider" if real else f"a pretend provider at {_SCALE:g} of real times"
     screen.table(f"{len(jobs)} calls ({repeats} of them repeats) against {where}; milliseconds", columns, rows)
-    replies = sorted(results[-1].replies, key=lambda reply: reply.timings.total)
-    if replies:
-        screen.say(f"A median call of the last row: {replies[len(replies) // 2].timings}")
+    sent = sorted((reply for reply in results[-1].replies if reply.attempts), key=lambda reply: reply.timings.total)
+    if sent:
+        screen.say(f"A median call of the last row, of those sent: {sent[len(sent) // 2].timings}")

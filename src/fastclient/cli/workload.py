@@ -1,11 +1,16 @@
-"""A mixed workload like a support app's: conversations that grow, long documents, and questions asked before. Pure."""
+"""A mixed workload like a support app's: conversations that grow, long documents, and questions asked before. Pure.
+
+Each prompt says what time it is. Most apps say so at the head of their instructions, where the provider's cache of
+prompts loses all that follows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
+from fastclient.parts import Part, history, static, volatile
 from fastclient.types import Message
 
 __all__ = ["Job", "workload"]
@@ -26,9 +31,20 @@ _SENTENCE = "The customer wrote that the parcel had arrived late and that one of
 class Job:
     """One call of the workload. `seen` marks a request that is word for word one of the earlier ones."""
 
-    messages: Sequence[Message] = field(repr=False)
+    turns: Sequence[Message] = field(repr=False)
+    clock: str
     max_tokens: int
     seen: bool = False
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """The prompt as most apps write it."""
+        return [{"role": "system", "content": f"{self.clock}\n{_SYSTEM}"}, *self.turns]
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The same prompt, with each part marked as what it is."""
+        return [static(_SYSTEM), history(self.turns), volatile(self.clock)]
 
     @property
     def tokens(self) -> int:
@@ -39,21 +55,22 @@ class Job:
 def workload(count: int, seed: int, *, longest: int = 6000) -> list[Job]:
     """`count` jobs: some 60 % turns of eight conversations, 15 % documents of up to `longest` tokens, 25 % repeats."""
     rng = Random(seed)
-    talks: list[list[Message]] = [[{"role": "system", "content": _SYSTEM}] for _ in range(8)]
+    talks: list[list[Message]] = [[] for _ in range(8)]
     jobs: list[Job] = []
     while len(jobs) < count:
+        clock = f"It is day {len(jobs) // 40}, {rng.randrange(24):02}:{rng.randrange(60):02}."
         kind = rng.random()
         if kind < 0.25 and jobs:
             earlier = rng.choice(jobs)
-            jobs.append(Job(earlier.messages, earlier.max_tokens, seen=True))
+            jobs.append(replace(earlier, seen=True))
         elif kind < 0.40:
             size = int(min(longest, rng.lognormvariate(0, 0.8) * longest / 3))
             document = (_SENTENCE * (1 + size * 4 // len(_SENTENCE)))[: size * 4]
             question = f"Case {rng.randrange(10**6)}. Sum up in one line:\n{document}"
-            jobs.append(Job([{"role": "user", "content": question}], 32))
+            jobs.append(Job([{"role": "user", "content": question}], clock, 32))
         else:
             talk = rng.choice(talks)
             talk.append({"role": "user", "content": f"{rng.choice(_QUESTIONS)} ({rng.randrange(10**4)})"})
-            jobs.append(Job(list(talk), 48))
+            jobs.append(Job(list(talk), clock, 48))
             talk.append({"role": "assistant", "content": "Let me look that up for you. " * rng.randrange(1, 6)})
     return jobs

@@ -1,7 +1,7 @@
-"""Where things stand in a prompt: documents each once and in order, what changes each time at the very end. Pure.
+"""How the parts of a prompt are said: documents each once and in order, what changes each time at the very end. Pure.
 
-Only what the caller marked is moved. How the end is said depends on the target: as a late system message where the
-model takes one, as a turn of its own where turns of one role are joined anyway, else behind the last user turn's text.
+Only what the caller marked is touched. The end is a late system message where the model takes one, a turn of its own
+where providers join turns of one role anyway, else more text of the last user turn.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ class Arrangement(Locked):
         self._rules = rules
         self._found: Counter[bytes] = Counter()
 
-    def arranged(self, request: Request) -> tuple[Sequence[Message], Shape]:
-        """The messages in the order in which they are sent, and what they are."""
-        messages: Sequence[Message] = request.messages
+    def ranked(self, request: Request) -> tuple[Sequence[Message], Shape]:
+        """The messages with each document once and in order, and what they are."""
         shape = request.shape
-        if shape.documents:
-            messages, shape = self._ranked(messages, shape)
-        if shape.tail is None or shape.tail == len(messages):
-            return messages, shape
-        body, tail = messages[: shape.tail], messages[shape.tail :]
+        return self._ranked(request.messages, shape) if shape.documents else (request.messages, shape)
+
+    def late(self, tail: Sequence[Message]) -> Sequence[Message]:
+        """What changes with each request, in the form that the model takes best at the end."""
         if self._rules.late_system:
-            return (*body, *({"role": "system", "content": untagged(each)} for each in tail)), shape
-        if self._rules.marking is None and body and _is_plain_turn(body[-1]):
-            # Templates of open models often take no two user turns in a row.
-            texts = (str(each["content"]) for each in (body[-1], *tail))
-            joined = {**body[-1], "content": "\n\n".join(texts)}
-            return (*body[:-1], joined), shape._replace(tail=len(body) - 1)
-        return messages, shape
+            return [{"role": "system", "content": untagged(each)} for each in tail]
+        return tail
+
+    def joined(self, turn: Message, tail: Sequence[Message]) -> Message | None:
+        """The last turn and what changes in one message; None where they may follow each other.
+
+        Templates of open models often take no two user turns in a row.
+        """
+        if self._rules.late_system or self._rules.marking is not None or not _is_plain_turn(turn):
+            return None
+        return {**turn, "content": "\n\n".join(str(each["content"]) for each in (turn, *tail))}
 
     def _ranked(self, messages: Sequence[Message], shape: Shape) -> tuple[Sequence[Message], Shape]:
         """Each document once, and where popularity decides, those found most often first."""

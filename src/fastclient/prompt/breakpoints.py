@@ -24,6 +24,7 @@ _SHARED = 2.0  # how many of a family's own observations what is known of all fa
 _BACK = 15  # blocks between two markers in a long history, so that the older one is within reach later
 _LONG = 18
 _DOCUMENTS = 4  # of which the ends may be marked
+_STRANGERS = 3  # requests in a row that begin like none before: from then on, less and less is expected of new ones
 _NODES = 50_000
 
 
@@ -87,6 +88,7 @@ class Planner:
         self._live: dict[int, float] = {}  # beginning: when its entry ends
         self._nodes: dict[int, _Node] = {}
         self._seen: dict[tuple[int | None, Kind], _Seen] = {}
+        self._strangers = 0  # requests in a row that began like none before
         self._open: deque[tuple[float, int, int, Kind, int]] = deque()
 
     def plan(self, line: Line, now: float, lifetime: Lifetime, most: int) -> Plan:
@@ -98,10 +100,26 @@ class Planner:
         chosen, read = self._best(line, candidates, worth, hit, now, lifetime.write, most)
         if not self._rules.live:
             return Plan(chosen, chosen, read)
-        alive = [p for p, beginning in enumerate(line.chain) if self._live.get(beginning, 0.0) > now]
-        earlier = [p for p in alive if p not in chosen][-self._rules.live :]
-        refreshed = chosen if hit is None else [*chosen, hit]
-        return Plan(sorted([*earlier, *chosen]), refreshed, 0.0 if hit is None else line.ends[hit])
+        marks = self._with_earlier(line, chosen, hit, now, lifetime.seconds)
+        refreshed = {*marks[-self._rules.most :], *(() if hit is None else (hit,))}
+        return Plan(marks, sorted(refreshed), 0.0 if hit is None else line.ends[hit])
+
+    def _with_earlier(
+        self, line: Line, chosen: Sequence[int], hit: int | None, now: float, ttl: float
+    ) -> Sequence[int]:
+        """The chosen positions and those of which entries live: a provider finds only what is marked in the request.
+
+        It writes the deepest few. So when the static part's entry is getting old, only few are marked, and it is one of
+        them; otherwise it would be gone when the history in front of all others is cut.
+        """
+        found = () if hit is None else (hit,)
+        marks = {*chosen, *found}
+        static = line.static
+        if static in marks and self._live.get(line.chain[static], now) - now < ttl / 2:
+            first = {static, *found}
+            return sorted([*first, *sorted(marks - first)[len(first) - self._rules.most :]])
+        marks.update(p for p, beginning in enumerate(line.chain) if self._live.get(beginning, 0.0) > now)
+        return sorted(marks)[-self._rules.live - self._rules.most :]
 
     def wrote(self, beginnings: Sequence[int], until: float) -> None:
         """These beginnings are in the provider's cache now."""
@@ -140,6 +158,9 @@ class Planner:
     def _observed(self, line: Line, candidates: Sequence[int], now: float, ttl: float) -> list[float]:
         """Note that these beginnings came; return how often each is expected to be read again while it lives."""
         nodes = self._nodes
+        if candidates and candidates[0] <= line.static:
+            self._strangers = 0 if line.chain[candidates[0]] in nodes else self._strangers + 1
+        trust = 0.5 ** max(0, self._strangers - _STRANGERS)
         kinds: dict[int, Kind] = {}
         for position in candidates:
             node = nodes.get(line.chain[position])
@@ -155,7 +176,7 @@ class Planner:
         worth, most = [], 0.0
         for position in reversed(candidates):  # a longer beginning that comes again brings the shorter ones
             most = max(most, self._expected(line.family, kinds[position]))
-            worth.append(most)
+            worth.append(most * trust)
             beginning = line.chain[position]
             self._open.append((now, beginning, line.family, kinds[position], nodes[beginning].count))
         return worth[::-1]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from fastclient.prompt.piece import Prepared
-from fastclient.prompt.tokens import Count, Size, Sizes, counted
+from fastclient.prompt.tokens import Count, Size, Sizes, counted, size_of, size_of_tool
 from fastclient.prompt.vocabulary import VOCABULARY, encoding_for
+from fastclient.types import Request
 
-__all__ = ["Counting", "counting"]
+__all__ = ["Counting", "counting", "roughly"]
 
 _REPLY = 3  # tokens that open the answer
 
@@ -43,5 +45,15 @@ class Counting:
             self._exact = Sizes(counter)
         sizes = [self._exact.of(piece.message) for piece in prepared.pieces]
         sizes += [self._exact.of_tool(tool) for tool in prepared.tools.sent or ()]
-        total = Size(sum(size.n for size in sizes) + _REPLY, sum(size.high for size in sizes) + _REPLY)
-        return counted(total, "tiktoken")
+        return counted(_total(sizes), "tiktoken")
+
+
+def roughly(request: Request) -> Count:
+    """The tokens of a prompt that could not be prepared: not all of what it holds is JSON. Never raises."""
+    tools = request.params.get("tools")
+    offered = tools if isinstance(tools, (list, tuple)) else ()
+    return counted(_total([*map(size_of, request.messages), *map(size_of_tool, offered)]))
+
+
+def _total(sizes: Sequence[Size]) -> Size:
+    return Size(sum(size.n for size in sizes) + _REPLY, sum(size.high for size in sizes) + _REPLY)

@@ -18,6 +18,7 @@ __all__ = ["Budget"]
 _REPLY = 3  # tokens that open the answer
 _ESTIMATED = 1.06  # how much an estimate may fall short, with tokenizers that it was made for
 _REPORTED = 1.02  # the same once it is scaled by what a provider reported
+_STEP = 64  # tokens
 _UNSTEADY = 0.05  # a scale that is further off than this is set anew
 
 
@@ -36,15 +37,16 @@ class Budget:
     def fit(self, ready: Prepared, now: float) -> None:
         """Leave out of a prompt what does not fit. Raises PromptTooLong if what must be sent is too long."""
         cold = _cold(ready, now)
-        sizes, room = self._sizes(ready, _settled(ready.conversation))
+        scale = _settled(ready.conversation)
+        sizes, room = self._sizes(ready, scale)
         body = ready.tail
-        if not cold and sum(sizes) + _REPLY <= room:
+        room -= _reserved(ready.conversation, sum(sizes[body:]))
+        if not cold and sum(sizes[:body]) + _REPLY <= room:
             return
-        room -= sum(sizes[body:])
         full, documents = ready.pieces, ready.documents
         if documents:
             ready.pieces, ready.documents = self._with(full, documents, 1)
-            sizes, _ = self._sizes(ready, _settled(ready.conversation))
+            sizes, _ = self._sizes(ready, scale)
         try:
             cut = trim([piece.message for piece in ready.pieces[:body]], sizes[:body], room, cold=cold)
         except PromptTooLong as error:
@@ -54,10 +56,10 @@ class Budget:
         if cut.dropped:
             _leave_out(ready, cut)
 
-    def _sizes(self, ready: Prepared, scale: float) -> tuple[list[float], float]:
+    def _sizes(self, ready: Prepared, scale: float | None) -> tuple[list[float], float]:
         """What the messages take, and the room they have, both in estimated tokens."""
-        if self.known or scale != 1.0:
-            margin = _ESTIMATED if scale == 1.0 else scale * _REPORTED
+        if self.known or scale is not None:
+            margin = _ESTIMATED if scale is None else scale * _REPORTED
             return [piece.size for piece in ready.pieces], self.limit / margin - ready.tools.size
         return [piece.high for piece in ready.pieces], self.limit - ready.tools.high
 
@@ -95,13 +97,18 @@ class Budget:
         return told
 
 
-def _settled(conversation: Conversation) -> float:
-    """The scale for all of a conversation, 1 where none is known or needed."""
+def _settled(conversation: Conversation) -> float | None:
+    """The scale for all of a conversation; None before anything was reported."""
     settled, learned = conversation.scale, conversation.target.mean
     if learned is not None and (settled is None or abs(learned / settled - 1) > _UNSTEADY):
-        settled = learned if abs(learned - 1) > _UNSTEADY else 1.0
-    conversation.scale = settled
-    return settled or 1.0
+        conversation.scale = settled = learned
+    return settled
+
+
+def _reserved(conversation: Conversation, tail: float) -> float:
+    """The room for what changes each time: if it changed with that, so would the cut."""
+    conversation.reserved = max(conversation.reserved, ceil(tail / _STEP) * _STEP)
+    return conversation.reserved
 
 
 def _cold(ready: Prepared, now: float) -> set[int]:

@@ -43,10 +43,10 @@ class Conversation:
     """What is remembered of one conversation.
 
     `tools` is their order. `sent` is when its last request went out and `lifetime` how long the provider keeps that, in
-    seconds; `tokens` is how long it was, `cold` are the lengths it had when a request came later than that. `anchor` is
-    what the provider counted for the prompt that ended in `end` at `length` messages, and in `passing` tokens that are
-    not sent again; `resent` are those of its answer. `scale` is its tokens per estimated token, `target` that of all
-    conversations.
+    seconds; `tokens` is how long it was, `reserved` the room for what changes each time, `cold` are the lengths it had
+    when a request came later than that. `anchor` is what the provider counted for the prompt that ended in `end` at
+    `length` messages, and in `passing` tokens that are not sent again; `resent` are those of its answer. `scale` is its
+    tokens per estimated token, `target` that of all conversations.
     """
 
     target: Scale
@@ -57,6 +57,7 @@ class Conversation:
     cold: set[int] = field(default_factory=set)
     anchor: Anchor | None = None
     resent: int = 0
+    reserved: int = 0
     passing: float = 0.0
     end: int = 0
     length: int = 0

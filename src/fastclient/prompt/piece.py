@@ -14,7 +14,7 @@ from fastclient.locks import Locked
 from fastclient.prompt.prefix import ordered
 from fastclient.prompt.squeeze import squeeze
 from fastclient.prompt.tokens import Anchor, Count, size_of
-from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire
+from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unwritable
 from fastclient.types import Documents, Message, Request
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Pieces(Locked):
         if self._stable:
             message = ordered(message)
         wire = on_the_wire(message)
+        if b"null" in wire and unwritable(message):
+            raise TypeError("a value that JSON has no word for")  # as orjson raises for others
         size = size_of(message)
         piece = Piece(message, size.n, size.high, fingerprint(wire), _blocks(message), marks_in(message, wire))
         with self.lock:

@@ -53,13 +53,13 @@ class Preparer:
 
         Costs about a microsecond per message that is known already. `now` is in seconds, on one clock for all requests.
         """
-        messages, shape = self._arrangement.arranged(request)
+        messages, shape = self._arrangement.ranked(request)
+        end = len(messages) if shape.tail is None else shape.tail
+        if end < len(messages):
+            messages = [*messages[:end], *self._arrangement.late(messages[end:])]
         pieces = self._pieces.of(messages)
         static, task = _head(messages, shape)
-        first = pieces[task]
-        if shape.tail is not None and shape.tail <= task:  # it may hold what changes each time
-            first = self._pieces.of([request.messages[task]])[0]
-        head = chained(0, [*pieces[:task], first])[-1]
+        head = chained(0, pieces[: task + 1])[-1]
         conversation = self.conversations.of(head)
         ready = Prepared(
             request=request,
@@ -67,14 +67,16 @@ class Preparer:
             tools=self._tools(request.params.get("tools"), conversation),
             conversation=conversation,
             head=head,
-            task=first.print,
+            task=pieces[task].print,
             static=static,
-            tail=len(pieces) if shape.tail is None else shape.tail,
+            tail=end,
             documents=shape.documents,
             count=_UNKNOWN,
         )
         if self._budget is not None:
             self._budget.fit(ready, now)
+        if end < len(messages):
+            self._join(ready)
         ready.chain = chained(ready.tools.print, ready.pieces)
         ready.count = self._counted(ready)
         ready.request = replace(
@@ -84,6 +86,14 @@ class Preparer:
             shape=Shape(static, None if shape.tail is None else ready.tail, ready.documents),
         )
         return ready
+
+    def _join(self, ready: Prepared) -> None:
+        """Put what changes each time into the last turn, where the target takes no two turns of one role."""
+        last, tail = ready.pieces[: ready.tail][-1:], ready.pieces[ready.tail :]
+        joined = self._arrangement.joined(last[0].message, [piece.message for piece in tail]) if last else None
+        if joined is not None:
+            ready.tail -= 1
+            ready.pieces = [*ready.pieces[: ready.tail], *self._pieces.of([joined])]
 
     def _tools(self, given: object, conversation: Conversation) -> Tools:
         if not isinstance(given, Sequence) or not given:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from math import isfinite
 
 import orjson
 
-__all__ = ["fingerprint", "marks_in", "on_the_wire"]
+__all__ = ["fingerprint", "marks_in", "on_the_wire", "unwritable"]
 
 
 def fingerprint(wire: bytes) -> int:
@@ -37,3 +38,28 @@ def _marks(value: object) -> Iterator[str]:
 def on_the_wire(message: object) -> bytes:
     """The message as it stands on the wire. Raises TypeError for what JSON cannot say."""
     return orjson.dumps(message)
+
+
+def unwritable(value: object, path: str = "", depth: int = 0) -> tuple[str, object] | None:
+    """Where the first value is that JSON has no word for, and the value."""
+    if depth > 250:
+        return path, value  # orjson's own limit; a structure that holds itself ends here too
+    if isinstance(value, dict):
+        for key, item in value.items():
+            place = f"{path}.{key}".lstrip(".")
+            if not isinstance(key, str):
+                return place, key
+            if found := unwritable(item, place, depth + 1):
+                return found
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            if found := unwritable(item, f"{path}[{index}]", depth + 1):
+                return found
+    elif isinstance(value, float):
+        return None if isfinite(value) else (path, value)
+    else:
+        try:
+            orjson.dumps(value)
+        except TypeError:
+            return path, value
+    return None

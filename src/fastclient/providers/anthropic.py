@@ -48,7 +48,7 @@ class Anthropic:
             method="POST",
             url=f"{_root(target)}/v1/messages",
             headers=headers(target, self._authentication(target), layout),
-            body=encoded(body),
+            body=encoded(body, layout),
         )
 
     def reader(self, request: Request, target: Target) -> AnthropicReader:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
 
 from fastclient._version import __version__
 from fastclient.errors import ConfigError
+from fastclient.prompt.wire import unwritable
 from fastclient.providers.sse import Event
 from fastclient.target import Target
 from fastclient.types import Chunk, Request
@@ -25,6 +25,8 @@ __all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers", "marker",
 
 # Provider name -> the module that speaks its format.
 _MODULES = {"openai": "fastclient.providers.openai", "anthropic": "fastclient.providers.anthropic"}
+
+_LOOKED_AT = ("messages", "system")
 
 Json = dict[str, Any]
 
@@ -122,15 +124,19 @@ def headers(
     return common | dict(authentication) | {name.lower(): value for name, value in target.headers.items()}
 
 
-def encoded(body: Json) -> bytes:
-    """The body as JSON. Raises ConfigError naming the place of a value JSON has no word for."""
+def encoded(body: Json, layout: Layout | None = None) -> bytes:
+    """The body as JSON. Raises ConfigError naming the place of a value JSON has no word for.
+
+    The messages of a prompt that was laid out have been looked at before, once each.
+    """
     cause: TypeError | None = None
     try:
         data = orjson.dumps(body)
     except TypeError as error:
         data, cause = b"null", error
     # orjson writes NaN and the infinities as null without a word, so a null is worth a look.
-    if b"null" in data and (found := _unwritable(body)):
+    doubtful = body if layout is None else {name: body[name] for name in body if name not in _LOOKED_AT}
+    if b"null" in data and (found := unwritable(doubtful)):
         path, value = found
         path = path if len(path) <= 200 else f"{path[:100]}...{path[-40:]}"
         shown = repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
@@ -138,28 +144,3 @@ def encoded(body: Json) -> bytes:
     if cause is not None:
         raise ConfigError.at("request", "cannot be written as JSON") from cause
     return data
-
-
-def _unwritable(value: object, path: str = "", depth: int = 0) -> tuple[str, object] | None:
-    """Where the first value is that JSON has no word for, and the value."""
-    if depth > 250:
-        return path, value  # orjson's own limit; a structure that holds itself ends here too
-    if isinstance(value, dict):
-        for key, item in value.items():
-            place = f"{path}.{key}".lstrip(".")
-            if not isinstance(key, str):
-                return place, key
-            if found := _unwritable(item, place, depth + 1):
-                return found
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            if found := _unwritable(item, f"{path}[{index}]", depth + 1):
-                return found
-    elif isinstance(value, float):
-        return None if isfinite(value) else (path, value)
-    else:
-        try:
-            orjson.dumps(value)
-        except TypeError:
-            return path, value
-    return None

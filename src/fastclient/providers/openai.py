@@ -46,7 +46,7 @@ class OpenAI:
             method="POST",
             url=f"{target.base_url}/chat/completions",
             headers=headers(target, self._authentication(target), layout),
-            body=encoded(body),
+            body=encoded(body, layout),
         )
 
     def reader(self, request: Request, target: Target) -> OpenAIReader:
