@@ -263,7 +263,7 @@ def _time(provider: Provider, asks: Sequence[Ask], budget: int | None, taken: tu
             layout = sender.aligner.align(prepared, now=ask.at)
             if len(ask.given) >= 90:
                 times.append(1e6 * (perf_counter() - start))
-            sender.aligner.settle(layout, Usage(input_tokens=prepared.count.n, output_tokens=0))
+            sender.aligner.settle(layout, Usage(input_tokens=round(prepared.size), output_tokens=0))
 
 
 # --- the program ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
     python benchmarks/real_prefix.py [--rounds N]
 
 llama.cpp's own server keeps what it has read of a prompt and reads on where the next one differs. The model is the
-small one of the tests; its context of 1,024 tokens is nearly filled. Both layouts say the same in as many tokens, and
-take turns. Medians are over all requests but the first of each conversation.
+small one of the tests; its context of 1,024 tokens is nearly filled. Both layouts say the same and take turns: one in
+plain messages, the other in parts, of which the time is the volatile one. Medians are over all requests but the first
+of each conversation.
 """
 
 from __future__ import annotations
@@ -43,14 +44,16 @@ class Request(NamedTuple):
         return self.tokens - self.cached
 
 
-def requests(layout: Layout, number: int) -> Iterator[list[Message]]:
-    """The messages of each request of a conversation, with the time of that request."""
+def requests(layout: Layout, number: int) -> Iterator[Sequence[Message | fc.Part]]:
+    """The prompt of each request of a conversation, with the time of that request."""
     history: list[Message] = []
     for turn in range(TURNS):
         clock = f"12:{number:02}:{turn:02}"
         question = f"Add: {turn}+4"
-        first, newest = (f"{clock}\n{RULES}", question) if layout == "head" else (RULES, f"{question}\n{clock}")
-        yield [{"role": "system", "content": first}, *history, {"role": "user", "content": newest}]
+        if layout == "head":
+            yield [{"role": "system", "content": f"{clock}\n{RULES}"}, *history, {"role": "user", "content": question}]
+        else:
+            yield [fc.static(RULES), fc.history(list(history)), fc.user(question), fc.volatile(clock)]
         history += [{"role": "user", "content": question}, {"role": "assistant", "content": str(turn + 4)}]
 
 
@@ -58,11 +61,13 @@ def run(url: str, rounds: int) -> dict[Layout, list[Request]]:
     """Both layouts in turn, so that what else the machine does is the same for both; without the first requests."""
     layouts: tuple[Layout, ...] = ("head", "end")
     taken: dict[Layout, list[Request]] = {layout: [] for layout in layouts}
-    with fc.Client("openai:tiny", base_url=url) as client:
+    policy = fc.Policy(prompt=fc.Prompt())
+    clients = {layout: fc.Client("openai:tiny", base_url=url, policy=policy) for layout in layouts}
+    with clients["head"], clients["end"]:
         for number in range(rounds):
             for turn, asked in enumerate(zip(*(requests(layout, number) for layout in layouts), strict=True)):
                 for layout, messages in zip(layouts, asked, strict=True):
-                    request = measured(client.chat(messages, temperature=0, max_tokens=2))
+                    request = measured(clients[layout].chat(messages, temperature=0, max_tokens=2))
                     if turn:
                         taken[layout].append(request)
     return taken

@@ -37,7 +37,7 @@ from fastclient.errors import (
     StreamStalled,
     TransportError,
 )
-from fastclient.parts import documents, history, static, tools, user, volatile
+from fastclient.parts import Part, documents, history, static, tools, user, volatile
 from fastclient.target import Price, Target
 from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall, Usage
 
@@ -87,6 +87,7 @@ __all__ = [
     "MemoryStore",
     "NotFound",
     "Overloaded",
+    "Part",
     "PermissionDenied",
     "Policy",
     "Precomputed",

@@ -217,7 +217,8 @@ class Core:
         counting = self._counting()
         preparer = self._preparer or Preparer(Prompt(squeeze=False, stable=False), self.target)
         try:
-            return counting.count(preparer.prepare(request, monotonic()))
+            ready = preparer.prepare(request, monotonic())
+            return counting.count(ready, preparer.count(ready))
         except FastClientError:
             raise
         except Exception:  # such as half a surrogate pair: it cannot be sent, but how long it is can be told

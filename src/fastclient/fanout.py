@@ -45,18 +45,19 @@ def fan_out(
     if isinstance(prompts, str) or not isinstance(prompts, Iterable):
         raise ConfigError.at("prompts", f"must be a list of prompts, not a {type(prompts).__name__}")
     requests = [core.ask(messages, options) for messages in prompts]
-    return AsyncReplies(_Fan(core, requests, limit, warm_first), on_error)
+    return AsyncReplies(_Fan(core, requests, limit, warm_first, on_error is None), on_error)
 
 
 class _Fan:
     """The calls under way: some workers, one list, and what they have brought."""
 
-    def __init__(self, core: Core, requests: list[Request], limit: int, warm_first: bool) -> None:
+    def __init__(self, core: Core, requests: list[Request], limit: int, warm_first: bool, error_ends: bool) -> None:
         self._core = core
-        self._waiting: Iterator[tuple[int, Request]] = iter(enumerate(requests))
+        self._waiting = deque(enumerate(requests))
         self._limit = limit
         self._workers = min(limit, len(requests))
         self._warm_first = warm_first
+        self._error_ends = error_ends
         self._scopes: list[anyio.CancelScope] = []
         self._leader_on_its_way: anyio.Event | None = None
         self._news: anyio.Event
@@ -89,7 +90,7 @@ class _Fan:
 
     def stop(self) -> None:
         """Begin no more, and give up what is under way."""
-        self._waiting = iter(())
+        self._waiting.clear()
         for scope in self._scopes:
             scope.cancel()
 
@@ -100,8 +101,11 @@ class _Fan:
                 if first is not None and not leads:
                     with anyio.move_on_after(_HEAD_START):
                         await first.wait()
-                for number, request in self._waiting:
-                    self._bring(await self._ask(number, request))
+                while self._waiting:
+                    result = await self._ask(*self._waiting.popleft())
+                    self._bring(result)
+                    if self._error_ends and not isinstance(result, Reply):
+                        self.stop()
                     await self._room()
         finally:
             self._workers -= 1

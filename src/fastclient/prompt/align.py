@@ -56,6 +56,7 @@ class Aligner(Locked):
     def align(self, prepared: Prepared, now: float) -> Layout:
         """How this prompt is to stand. `now` is in seconds, on one clock for all requests."""
         with self.lock:
+            prepared.linked()
             layout = Layout(target=self._target, prepared=prepared, drift=self._watch.look(prepared), at=now)
             line, places = line_of(prepared, self._rules)
             lifetime = self._lifetime(line, prepared, now)

@@ -33,14 +33,14 @@ class Counting:
         if self._encoding is not None:
             VOCABULARY.load(self._encoding, download=True)
 
-    def count(self, prepared: Prepared) -> Count:
-        """The tokens of a prompt as it is sent."""
-        if prepared.count.source == "usage" or self._encoding is None:
-            return prepared.count
+    def count(self, prepared: Prepared, known: Count) -> Count:
+        """The tokens of a prompt as it is sent; `known` is what is known without a vocabulary."""
+        if known.source == "usage" or self._encoding is None:
+            return known
         counter = VOCABULARY.ready(self._encoding)
         if counter is None:
             VOCABULARY.load(self._encoding)
-            return prepared.count
+            return known
         if self._exact is None:
             self._exact = Sizes(counter)
         sizes = [self._exact.of(piece.message) for piece in prepared.pieces]

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastclient.locks import Locked
 from fastclient.prompt.prefix import ordered
 from fastclient.prompt.squeeze import squeeze
-from fastclient.prompt.tokens import Anchor, Count, size_of
+from fastclient.prompt.tokens import Anchor, size_of
 from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unwritable
 from fastclient.types import Documents, Message, Request
 
@@ -85,9 +85,10 @@ class Pieces(Locked):
 class Prepared:
     """A request as it is sent, and what is known about it.
 
-    `chain[i]` is a fingerprint of the tools and the first i messages. `head` is one of the messages that name the
-    conversation, `task` that of its first user turn. The first `static` messages are the same in every request, from
-    `tail` on they change with each. `cut` messages were left out; `moved`: some of them for the first time.
+    `chain[i]` is a fingerprint of the tools and the first i messages, once it was `linked`. `head` is one of the
+    messages that name the conversation, `task` that of its first user turn. The first `static` messages are the same in
+    every request, from `tail` on they change with each. `cut` messages were left out; `moved`: some of them for the
+    first time.
     """
 
     request: Request = field(repr=False)
@@ -99,10 +100,15 @@ class Prepared:
     static: int
     tail: int
     documents: tuple[Documents, ...]
-    count: Count
-    chain: Sequence[int] = field(default=(), repr=False)
     cut: int = 0
     moved: bool = False
+    chain: Sequence[int] = field(default=(), repr=False)
+
+    def linked(self) -> Self:
+        """The same, with its chain: what is answered from a cache never needs it."""
+        if not self.chain:
+            self.chain = chained(self.tools.print, self.pieces)
+        return self
 
     @property
     def size(self) -> float:

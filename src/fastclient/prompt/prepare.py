@@ -31,7 +31,6 @@ logger = logging.getLogger("fastclient")
 _REPLY = 3  # tokens that open the answer
 _ESTIMATED = 1.06
 _SYSTEM = ("system", "developer")
-_UNKNOWN = counted(Size(0, 0))
 
 
 class Preparer:
@@ -71,14 +70,11 @@ class Preparer:
             static=static,
             tail=end,
             documents=shape.documents,
-            count=_UNKNOWN,
         )
         if self._budget is not None:
             self._budget.fit(ready, now)
         if end < len(messages):
             self._join(ready)
-        ready.chain = chained(ready.tools.print, ready.pieces)
-        ready.count = self._counted(ready)
         ready.request = replace(
             request,
             messages=tuple([piece.message for piece in ready.pieces]),
@@ -86,6 +82,18 @@ class Preparer:
             shape=Shape(static, None if shape.tail is None else ready.tail, ready.documents),
         )
         return ready
+
+    def count(self, ready: Prepared) -> Count:
+        """How long a prompt is, by what was reported of the conversation's last one if there is one."""
+        known, pieces, chain = ready.conversation, ready.pieces, ready.linked().chain
+        anchor, length = known.anchor, known.length
+        if anchor is not None and length < len(chain) and chain[length] == known.end:
+            answered = bool(known.resent) and length < len(pieces) and pieces[length].message["role"] == "assistant"
+            added = sum([piece.size for piece in pieces[length + answered :]])
+            return anchored(anchor, added=added, dropped=known.passing, resent=known.resent if answered else 0)
+        n, high = ready.size + _REPLY, ready.high + _REPLY
+        ratio = known.target.mean if anchor is None else anchor.ratio
+        return counted(Size(n, n * _ESTIMATED if self.rules.tokenizer_known else high), ratio=ratio)
 
     def _join(self, ready: Prepared) -> None:
         """Put what changes each time into the last turn, where the target takes no two turns of one role."""
@@ -112,26 +120,18 @@ class Preparer:
             steadied["tools"] = tools.sent
         return steadied
 
-    def _counted(self, ready: Prepared) -> Count:
-        """How long the prompt is, by what was reported of the conversation's last one if there is one."""
-        known, pieces, chain = ready.conversation, ready.pieces, ready.chain
-        anchor, length = known.anchor, known.length
-        if anchor is not None and length < len(chain) and chain[length] == known.end:
-            answered = bool(known.resent) and length < len(pieces) and pieces[length].message["role"] == "assistant"
-            added = sum([piece.size for piece in pieces[length + answered :]])
-            return anchored(anchor, added=added, dropped=known.passing, resent=known.resent if answered else 0)
-        n, high = ready.size + _REPLY, ready.high + _REPLY
-        ratio = known.target.mean if anchor is None else anchor.ratio
-        return counted(Size(n, n * _ESTIMATED if self.rules.tokenizer_known else high), ratio=ratio)
-
 
 def _head(messages: Sequence[Message], shape: Shape) -> tuple[int, int]:
     """How many messages in front are the same in every request, and the place of the first user turn."""
-    static = shape.static
-    if static is None:
-        static = next((at for at, message in enumerate(messages) if message["role"] not in _SYSTEM), len(messages))
-    users = (at for at, message in enumerate(messages) if message["role"] == "user")
-    return static, next(users, len(messages) - 1)
+    static, task = shape.static, len(messages) - 1
+    for at, message in enumerate(messages):
+        role = message["role"]
+        if static is None and role not in _SYSTEM:
+            static = at
+        if role == "user":
+            task = at
+            break
+    return (len(messages) if static is None else static), task
 
 
 def prepared(preparer: Preparer, now: Callable[[], float]) -> Layer:
@@ -140,7 +140,7 @@ def prepared(preparer: Preparer, now: Callable[[], float]) -> Layer:
     def layer(handler: Handler) -> Handler:
         async def preparing(call: Call) -> Stream:
             if call.prompt is None:
-                call = _prepared(preparer, call, now())
+                _prepare(preparer, call, now())
             return await handler(call)
 
         return preparing
@@ -148,13 +148,14 @@ def prepared(preparer: Preparer, now: Callable[[], float]) -> Layer:
     return layer
 
 
-def _prepared(preparer: Preparer, call: Call, now: float) -> Call:
+def _prepare(preparer: Preparer, call: Call, now: float) -> None:
+    """Put the prepared prompt into a call; nobody else has it yet, so that is no change behind anybody's back."""
     try:
         ready = preparer.prepare(call.request, now)
     except PromptTooLong:
         raise
     except Exception as error:
         logger.warning("preparing a prompt failed with %s: it is sent as it is", type(error).__name__)
-        return call
+        return
+    call.request, call.prompt, call.tokens = ready.request, ready, round(ready.size)
     call.record.prepared = call.record.clock()
-    return replace(call, request=ready.request, prompt=ready, tokens=ready.count.n)

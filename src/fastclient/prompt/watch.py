@@ -69,7 +69,9 @@ def _credible(drift: Drift, old: Prepared, new: Prepared) -> bool:
         return True
     there = {piece.print for piece in new.pieces[: new.tail]}
     if drift.cause.startswith(_FRONT):
-        return any(piece.print in there for piece in old.pieces[old.static : old.tail])
+        # One task is often given to several agents, with instructions of their own.
+        turns = (piece.print for piece in old.pieces[old.static : old.tail])
+        return any(turn in there for turn in turns if turn != old.task)
     same = next(at for at in range(old.tail + 1) if at == new.tail or new.chain[at + 1] != old.chain[at + 1])
     return any(piece.print in there for piece in old.pieces[same + 1 : old.tail])
 
