@@ -17,7 +17,7 @@ def taken(llama_url: str) -> dict[Layout, list[Request]]:
 
 
 def test_a_clock_at_the_head_is_read_with_all_that_follows(taken: dict[Layout, list[Request]]) -> None:
-    """Prompts marked as parts are no shorter, and the server has most of them in its cache; of the others nearly none."""
+    """Prompts in parts are no shorter, and the server has most of them in its cache; of the others nearly none."""
     head, end = taken["head"], taken["end"]
     assert all(one.tokens <= other.tokens for one, other in zip(head, end, strict=True))
     assert min(request.tokens for request in end) > 800
