@@ -170,11 +170,11 @@ _STORE = ("open", "get", "put", "close", "stats")
 class Prompt:
     """What is done to a prompt before it is sent.
 
-    With `stable`, tools and the keys of JSON objects get one order, the same in every process, and what is marked as
-    volatile (`fc.volatile`) goes to the end, so that each request begins like the one before; nothing else is moved.
-    `squeeze` leaves out what costs tokens and says nothing: whitespace and needless escapes in JSON, padding in
-    tables. Both leave the text of system and assistant messages, code, and the order of a schema's properties as they
-    are.
+    With `stable`, tools and the keys of JSON objects get one order, the same in every process, so that each request
+    begins like the one before. `squeeze` leaves out what costs tokens and says nothing: whitespace and needless escapes
+    in JSON, padding in tables. Both leave the text of system and assistant messages, code, and the order of a schema's
+    properties as they are. With `tables`, lists of records that are alike are sent as tables, which models read as well
+    but which are no JSON any more.
 
     A prompt of more than `max_input_tokens` (None: no limit) loses its lowest-ranked documents and then its oldest
     turns, whole ones, rarely and then a quarter of them at once, so that the provider's cache holds the rest for many
@@ -189,12 +189,14 @@ class Prompt:
     squeeze: bool = True
     stable: bool = True
     provider_cache: str = "auto"
+    tables: bool = False
 
     def __post_init__(self) -> None:
         if self.max_input_tokens is not None:
             whole("prompt.max_input_tokens", self.max_input_tokens)
         instance("prompt.squeeze", self.squeeze, bool)
         instance("prompt.stable", self.stable, bool)
+        instance("prompt.tables", self.tables, bool)
         one_of("prompt.provider_cache", self.provider_cache, ("auto", "off"))
 
 

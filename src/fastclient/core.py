@@ -24,7 +24,7 @@ from fastclient.config import Policy, Prompt
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
 from fastclient.engine.detached import Work, behind, quiet
-from fastclient.engine.seam import engine, running_engine, seam
+from fastclient.engine.seam import engine, seam
 from fastclient.engine.stack import Handler, Layer, stack
 from fastclient.engine.stream import Stream
 from fastclient.errors import ConfigError, FastClientError
@@ -314,12 +314,7 @@ def _on_engine(work: Work) -> None:
 
 
 async def _block(seconds: float) -> None:
-    """Wait above the seam: on the caller's own thread, or on the engine's, which must not stand still."""
-    running = running_engine()
-    if running is not None and running.is_current:
-        await anyio.sleep(seconds)
-    else:
-        sleep(seconds)  # noqa: ASYNC251
+    sleep(seconds)  # noqa: ASYNC251  # above the seam, on the caller's own thread
 
 
 def _resolved(target: Target, *, key_needed: bool) -> Target:

@@ -57,8 +57,8 @@ def documents(found: Sequence[Document], *, order: Order = "given") -> Part:
     default.
     """
     one_of("documents.order", order, ("given", "popular"))
-    items = (_document(each, number) for number, each in enumerate(_listed("documents", found)))
-    return Part("documents", tuple(items), order)
+    parts = (_document(each, number) for number, each in enumerate(_listed("documents", found)))
+    return Part("documents", tuple({part["text"]: part for part in parts}.values()), order)
 
 
 def history(messages: Sequence[Message]) -> Part:

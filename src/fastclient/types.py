@@ -176,8 +176,8 @@ class CacheInfo(NamedTuple):
     """Where the answer came from. `age` is in seconds; `similarity` is set by the semantic cache only.
 
     The last three are about the provider's own cache of prompts: how many tokens should have been read from it, going
-    by what was sent before, how many it reports, and why fewer could be expected than the conversation had (the cause
-    of a drift, such as "system_timestamp"). They are None where nothing is known.
+    by what was sent before, how many it reports, and why there are fewer than the conversation had: the cause of a
+    drift, such as "system_timestamp", or "provider_miss" if the provider had dropped it. None where nothing is known.
     """
 
     state: Literal["hit", "miss", "stale", "shared", "bypass"] = "bypass"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
+import trio
 
 import fastclient as fc
 from fastclient.testing import FakeProvider, Hang, ProviderServer, ServerRequest, Status, Tokens, Wait
@@ -67,6 +68,16 @@ def test_replies_in_a_plain_loop() -> None:
         assert list(asking.map([])) == []
 
 
+def test_a_plain_loop_within_an_event_loop() -> None:
+    """A blocking client asked from a coroutine blocks that, but it does not matter whose loop it is."""
+
+    async def ask() -> list[int]:
+        with fc.Client("openai:m", wire=FakeProvider()) as asking:
+            return sorted(int(str(reply.index)) for reply in asking.map(PROMPTS, limit=3, warm_first=True))
+
+    assert trio.run(ask) == asyncio.run(ask()) == list(range(12))
+
+
 @pytest.mark.parametrize("limit", [1, 3, 50])
 async def test_so_many_at_once_and_no_more(limit: int) -> None:
     """`limit` calls are under way at the same time, if there are so many."""
@@ -101,17 +112,6 @@ async def test_options_and_policy_hold_for_every_prompt() -> None:
     replies = [reply async for reply in asking.map(["same"] * 6, limit=3, temperature=0.5)]
     assert len(provider.requests) == 1 and provider.requests[0].json["temperature"] == 0.5
     assert {reply.cache.state for reply in replies} <= {"miss", "shared", "hit"}
-
-
-def test_a_paced_replay_does_not_hold_up_the_engine() -> None:
-    """Replies from a cache that are slowed down on purpose wait side by side, also from a plain thread."""
-    policy = fc.Policy(cache=fc.Cache(pace=20))
-    with fc.Client("openai:m", wire=FakeProvider("one two three four"), policy=policy) as asking:
-        asking.chat("x")
-        began = time.monotonic()
-        replies = list(asking.map(["x"] * 8, limit=8))
-        assert {reply.cache.state for reply in replies} == {"hit"}
-        assert time.monotonic() - began < 0.8  # each takes .2 s; in a row that would be 1.6
 
 
 # --- the head start ---------------------------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ class StreamAbandoned:
 class PrefixDrifted:
     """A prompt does not go on where the conversation's last one ended, so the provider's cache does not have it.
 
-    `cause`, `path` and `offset` say where and why, `tokens_lost` how many tokens are prefilled again for it, and
-    `advice` what to do.
+    `cause`, `path` and `offset` say where and why, `tokens_lost` how many tokens are prefilled again for it,
+    `money_lost` what that costs if the target has a price, and `advice` what to do.
     """
 
     call_id: str
@@ -53,6 +53,7 @@ class PrefixDrifted:
     path: str
     offset: int
     tokens_lost: int
+    money_lost: float | None
     advice: str
 
 

@@ -93,7 +93,7 @@ class StatsRecorder(Locked):
                 for name in _SPENT:
                     counts[name] += getattr(usage, name) or 0
                 counts["cache_expected_tokens"] += record.cache.expected_tokens or 0
-                counts["drifts"] += record.cache.drift is not None
+                counts["drifts"] += record.cache.drift not in (None, "provider_miss")
                 counts["wasted_tokens"] += usage.wasted_tokens
             if failed or cancelled:
                 counts["errors" if failed else "cancelled"] += 1

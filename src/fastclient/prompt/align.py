@@ -24,6 +24,7 @@ from fastclient.prompt.piece import Prepared
 from fastclient.prompt.route import Routes
 from fastclient.prompt.rules import Lifetime, rules_of
 from fastclient.prompt.watch import Watch
+from fastclient.prompt.wire import marks_in
 from fastclient.target import Target
 from fastclient.types import Call, Chunk, Usage
 
@@ -60,7 +61,7 @@ class Aligner(Locked):
             layout = Layout(target=self._target, prepared=prepared, drift=self._watch.look(prepared), at=now)
             line, places = line_of(prepared, self._rules)
             lifetime = self._lifetime(line, prepared, now)
-            layout.seconds = lifetime.seconds
+            layout.seconds, layout.beginnings = lifetime.seconds, line.chain
             if self._on and self._rules.marking is not None:
                 self._mark(layout, line, places, lifetime)
             else:
@@ -82,9 +83,11 @@ class Aligner(Locked):
         with self.lock:
             known = prepared.conversation
             known.sent, known.lifetime = layout.at, layout.seconds
-            known.tokens = sum([piece.size for piece in prepared.pieces[: prepared.tail]])
+            tokens = sum([piece.size for piece in prepared.pieces[: prepared.tail]])
+            known.grown = max(tokens - known.tokens, 0.0) or known.grown
+            known.tokens = tokens
             if usage.cache_read_tokens == 0 and layout.expected:
-                self._planner.lost(prepared.chain)
+                self._planner.lost(layout.beginnings)
             self._planner.wrote(layout.written, layout.at + layout.seconds)
             if usage.input_tokens:
                 if resent is None:
@@ -102,22 +105,23 @@ class Aligner(Locked):
         if known.sent is not None:
             gaps.add(now - known.sent)
         tokens = line.ends[line.history]
-        return gaps.best(tokens, tokens - known.tokens)
+        new = tokens - known.tokens
+        return gaps.best(tokens, new if new > 0 else known.grown)  # it may have been cut
 
     def _mark(self, layout: Layout, line: Line, places: Sequence[Place] | None, lifetime: Lifetime) -> None:
         """Choose the breakpoints; the caller's own count among those the provider allows."""
         prepared, params = layout.prepared, layout.prepared.request.params
-        theirs = prepared.marks
+        theirs = [(_position(at, places), ttl) for at, ttl in prepared.marks]
+        if "cache_control" in params:  # one for the whole request stands at its end
+            theirs += [(len(line.ends) - 1, ttl) for ttl in marks_in({"cache_control": params["cache_control"]})]
         if self._rules.marking == "prompt_cache_breakpoint":
             if theirs or not params.keys().isdisjoint(_THEIR_OWN):
                 return
             layout.params = {"prompt_cache_options": _EXPLICIT}
         if theirs:  # entries that live longer must come first
-            lifetime = self._lifetimes[0]
-            behind = max((at for at, ttl in theirs if ttl != lifetime.name), default=-1)
-            line = line._replace(first=behind + 1 if places is None else places.index(Place(behind - 1)) + 1)
-        most = self._rules.most - len(theirs) - ("cache_control" in params)
-        plan = self._planner.plan(line, layout.at, lifetime, most)
+            lifetime = self._rules.lifetimes[0]
+            line = line._replace(first=max((at for at, ttl in theirs if ttl != lifetime.name), default=-1) + 1)
+        plan = self._planner.plan(line, layout.at, lifetime, self._rules.most - len(theirs))
         layout.marking, layout.lifetime, layout.seconds = self._rules.marking, lifetime.name, lifetime.seconds
         layout.places = tuple([_place(position) if places is None else places[position] for position in plan.marks])
         layout.written = tuple([line.chain[position] for position in plan.written])
@@ -139,6 +143,11 @@ class Aligner(Locked):
 
 def _place(position: int) -> Place:
     return Place(position - 1 if position else None)
+
+
+def _position(messages: int, places: Sequence[Place] | None) -> int:
+    """The position behind so many messages."""
+    return messages if places is None else places.index(_place(messages))
 
 
 def aligned(aligner: Aligner, observers: tuple[Observer, ...], now: Callable[[], float]) -> Layer:
@@ -170,6 +179,7 @@ def _event(call: Call, drift: Drift) -> PrefixDrifted:
         path=drift.path,
         offset=drift.offset,
         tokens_lost=drift.tokens_lost,
+        money_lost=None if call.target.price is None else drift.money_lost(call.target.price),
         advice=drift.advice,
     )
 
@@ -218,7 +228,9 @@ class _Aligned(Stream):
         winner = record.winner()
         if winner is None or winner.destination != layout.target:
             return
-        record.cache = record.cache._replace(read_tokens=usage.cache_read_tokens)
+        missed = usage.cache_read_tokens == 0 and layout.expected > 0
+        drift = record.cache.drift or ("provider_miss" if missed else None)
+        record.cache = record.cache._replace(read_tokens=usage.cache_read_tokens, drift=drift)
         unknown = self._reasoned and usage.reasoning_tokens is None
         try:
             self._aligner.settle(layout, usage, resent=0 if unknown else None)

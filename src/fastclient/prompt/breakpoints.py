@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from typing import NamedTuple
 
 from fastclient.prompt.rules import Lifetime, Rules
@@ -68,6 +68,16 @@ class _Node:
         self.last = 0.0
 
 
+class _Came(NamedTuple):
+    """A request began like this; whether others will within the lifetime is not known yet."""
+
+    at: float
+    beginning: int
+    family: int
+    kind: Kind
+    times: int
+
+
 @dataclass(slots=True)
 class _Seen:
     """What was learned of one kind of position: how often it was read again, out of how many times."""
@@ -89,11 +99,12 @@ class Planner:
         self._nodes: dict[int, _Node] = {}
         self._seen: dict[tuple[int | None, Kind], _Seen] = {}
         self._strangers = 0  # requests in a row that began like none before
-        self._open: deque[tuple[float, int, int, Kind, int]] = deque()
+        self._open: dict[float, deque[_Came]] = {}  # by how long they live
+        self._longest = max(lifetime.seconds for lifetime in rules.lifetimes)
 
     def plan(self, line: Line, now: float, lifetime: Lifetime, most: int) -> Plan:
         """Where to mark this prompt: at most `most` new breakpoints, and those that must be marked to be found."""
-        self._settle(now, lifetime.seconds)
+        self._settle(now)
         hit = self._hit(line, now)
         candidates = self._candidates(line, hit)
         worth = self._observed(line, candidates, now, lifetime.seconds)
@@ -124,7 +135,8 @@ class Planner:
     def wrote(self, beginnings: Sequence[int], until: float) -> None:
         """These beginnings are in the provider's cache now."""
         if len(self._live) > _NODES:
-            self._live.clear()
+            for oldest in [*islice(self._live, _NODES // 2)]:
+                del self._live[oldest]
         self._live.update(dict.fromkeys(beginnings, until))
 
     def lost(self, beginnings: Sequence[int]) -> None:
@@ -147,11 +159,11 @@ class Planner:
 
     def _candidates(self, line: Line, hit: int | None) -> list[int]:
         last = len(line.ends) - 1
-        wanted = {line.static, line.history, last, *line.documents[:_DOCUMENTS]}
+        wanted = {line.static, _at_most(line, line.history), last, *line.documents[:_DOCUMENTS]}
         if hit is not None:
             wanted.add(hit)
         if self._rules.reach and line.blocks[line.history] - line.blocks[line.static] > _LONG:
-            wanted.add(_before(line, line.history, _BACK))
+            wanted.add(_at_most(line, _before(line, line.history, _BACK)))
         least = self._rules.minimum
         return sorted(p for p in wanted if p >= line.first and line.ends[p] >= least and line.markable(p))
 
@@ -178,7 +190,8 @@ class Planner:
             most = max(most, self._expected(line.family, kinds[position]))
             worth.append(most * trust)
             beginning = line.chain[position]
-            self._open.append((now, beginning, line.family, kinds[position], nodes[beginning].count))
+            came = _Came(now, beginning, line.family, kinds[position], nodes[beginning].count)
+            self._open.setdefault(ttl, deque()).append(came)
         return worth[::-1]
 
     def _expected(self, family: int, kind: Kind) -> float:
@@ -192,25 +205,29 @@ class Planner:
             return again / times
         return (_SHARED * again / times + own.again) / (_SHARED + own.times)
 
-    def _settle(self, now: float, ttl: float) -> None:
+    def _settle(self, now: float) -> None:
         """Learn from what has lived its time."""
-        pending = self._open
-        while pending and pending[0][0] < now - ttl:
-            _, beginning, family, kind, count = pending.popleft()
-            node = self._nodes.get(beginning)
-            again = 0.0 if node is None else min(_MOST_READS, node.count - count)
-            for key in ((None, kind), (family, kind)):
-                self._seen.setdefault(key, _Seen()).add(again)
-            if node is not None and node.last < now - ttl:
-                del self._nodes[beginning]
-        if len(self._seen) > _NODES or len(pending) > _NODES:
-            self._forget()
+        for ttl, pending in self._open.items():
+            while pending and pending[0].at < now - ttl:
+                self._learn(pending.popleft(), now)
+        if max(len(self._seen), len(self._nodes), *map(len, self._open.values()), 0) > _NODES:
+            self._forget(now)
 
-    def _forget(self) -> None:
-        """Too much is remembered: keep what holds for all families."""
+    def _learn(self, came: _Came, now: float) -> None:
+        node = self._nodes.get(came.beginning)
+        again = 0.0 if node is None else min(_MOST_READS, node.count - came.times)
+        for key in ((None, came.kind), (came.family, came.kind)):
+            self._seen.setdefault(key, _Seen()).add(again)
+        if node is not None and node.last < now - self._longest:
+            del self._nodes[came.beginning]
+
+    def _forget(self, now: float) -> None:
+        """Too much is remembered: keep what is recent, or else only what holds for all families."""
+        self._nodes = {own: node for own, node in self._nodes.items() if node.last >= now - self._longest}
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] is None}
-        self._open.clear()
-        self._nodes.clear()
+        if max(len(self._nodes), *map(len, self._open.values()), 0) > _NODES // 2:
+            self._nodes.clear()
+            self._open.clear()
 
     def _best(
         self,
@@ -262,6 +279,13 @@ def _before(line: Line, position: int, blocks: int) -> int:
     """The position so many blocks in front of another."""
     wanted = line.blocks[position] - blocks
     while position > 0 and line.blocks[position] > wanted:
+        position -= 1
+    return position
+
+
+def _at_most(line: Line, position: int) -> int:
+    """The last position of the history, up to this one, that can be marked."""
+    while position > line.static and not line.markable(position):
         position -= 1
     return position
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +29,8 @@ class Layout:
     `lifetime` is how long entries are to live, in the provider's words. `params` and `headers` are added to the
     request. `expected` is how many tokens should be read from the provider's cache, and `drift` why it is fewer than it
     could be.
-    The beginnings in `written` are in the provider's cache for `seconds` from `at` on, if the request is answered.
+    The beginnings in `written` are in the provider's cache for `seconds` from `at` on, if the request is answered;
+    `beginnings` are all that could have been found there.
     """
 
     target: Target
@@ -42,5 +43,6 @@ class Layout:
     expected: int = 0
     drift: Drift | None = None
     written: tuple[int, ...] = field(default=(), repr=False)
+    beginnings: Sequence[int] = field(default=(), repr=False)
     at: float = 0.0
     seconds: float = 0.0

@@ -16,7 +16,11 @@ from fastclient.prompt.wire import fingerprint, on_the_wire
 
 __all__ = ["line_of"]
 
+_FRAME = size_of({}).n  # of each message
 _MEDIA = ("text", "image_url", "image", "file", "document", "input_text", "input_image", "input_file", "tool_result")
+_SYSTEM = ("system", "developer")
+_IN_FRONT = ("response_format",)  # of the prompt, where providers put it
+_BEHIND = ("tool_choice", "thinking")  # Anthropic: messages are not found again under another
 
 
 def line_of(prepared: Prepared, rules: Rules) -> tuple[Line, Sequence[Place] | None]:
@@ -26,63 +30,95 @@ def line_of(prepared: Prepared, rules: Rules) -> tuple[Line, Sequence[Place] | N
     what is there up to the tail will be there the next time.
     """
     pieces = prepared.pieces
-    alone = prepared.tail <= prepared.static + 1
+    order = _order(prepared) if rules.system_first else None
+    if prepared.documents or order is not None:
+        line, places = _placed(prepared, rules, range(len(pieces)) if order is None else order)
+        return _under(line, prepared, rules), places
     line = Line(
         ends=list(accumulate([piece.size for piece in pieces], initial=prepared.tools.size)),
         chain=prepared.chain,
         blocks=list(accumulate([piece.blocks for piece in pieces], initial=0)),
         static=prepared.static,
-        history=prepared.static if alone else prepared.tail,
+        history=prepared.static if _is_alone(prepared) else prepared.tail,
         markable=partial(_markable, prepared, rules, None),
         family=prepared.chain[prepared.static],
     )
-    return _with_documents(line, prepared, rules, alone=alone) if prepared.documents else (line, None)
+    return _under(line, prepared, rules), None
 
 
-def _with_documents(line: Line, prepared: Prepared, rules: Rules, *, alone: bool) -> tuple[Line, Sequence[Place]]:
-    """The same line with a position behind each document."""
-    ends, chain, blocks = [line.ends[0]], [line.chain[0]], [0]
-    places, behind, documents = [Place(None)], [0], []
+def _is_alone(prepared: Prepared) -> bool:
+    return prepared.tail <= prepared.static + 1
+
+
+def _order(prepared: Prepared) -> Sequence[int] | None:
+    """The messages as they are sent if system messages come first; None if they do anyway."""
+    system = [at for at, piece in enumerate(prepared.pieces) if piece.message["role"] in _SYSTEM]
+    if not system or system[-1] == len(system) - 1:
+        return None
+    others = sorted({*range(len(prepared.pieces))}.difference(system))
+    return [*system, *others]
+
+
+def _placed(prepared: Prepared, rules: Rules, order: Sequence[int]) -> tuple[Line, Sequence[Place]]:
+    """The line of messages in this order, with a position behind each document."""
+    ends, chain, blocks = [prepared.tools.size], [prepared.tools.print], [0]
+    places, behind, documents = [Place(None)], {-1: 0}, []
     counts = {group.message: group.parts for group in prepared.documents}
-    for number, piece in enumerate(prepared.pieces):
-        before, so_far = chain[-1], blocks[-1]
-        for part_number, part in enumerate(parts_of(piece.message)[: counts.get(number, 0)]):
+
+    def add(place: Place, end: float, beginning: int, so_far: int) -> None:
+        ends.append(end)
+        chain.append(beginning)
+        blocks.append(so_far)
+        places.append(place)
+
+    for number in order:
+        piece, end, beginning, so_far = prepared.pieces[number], ends[-1], chain[-1], blocks[-1]
+        for at, part in enumerate(parts_of(piece.message)[: counts.get(number, 0)]):
             documents.append(len(ends))
-            ends.append(ends[-1] + size_of({"content": [part]}).n)
-            before = hash((before, fingerprint(on_the_wire(part))))
-            chain.append(before)
-            blocks.append(so_far + part_number + 1)
-            places.append(Place(number, part_number))
-        ends.append(line.ends[number + 1])
-        chain.append(line.chain[number + 1])
-        blocks.append(line.blocks[number + 1])
-        places.append(Place(number))
-        behind.append(len(ends) - 1)
-    return (
-        line._replace(
-            ends=ends,
-            chain=chain,
-            blocks=blocks,
-            static=behind[line.static],
-            history=documents[-1] if alone and documents else behind[line.history],
-            documents=documents,
-            markable=partial(_markable, prepared, rules, places),
-        ),
-        places,
-    )
+            within = hash((chain[-1], fingerprint(on_the_wire(part))))
+            add(Place(number, at), ends[-1] + size_of({"content": [part]}).n - _FRAME, within, so_far + at + 1)
+        behind[number] = len(ends)
+        add(Place(number), end + piece.size, hash((beginning, piece.print)), so_far + piece.blocks)
+
+    static = behind[prepared.static - 1]
+    history = static
+    if not _is_alone(prepared):
+        history = max(behind[number] for number in range(prepared.tail))
+    elif documents:
+        history = documents[-1]
+    markable = partial(_markable, prepared, rules, places)
+    return Line(ends, chain, blocks, static, history, documents, markable, family=chain[static]), places
+
+
+def _under(line: Line, prepared: Prepared, rules: Rules) -> Line:
+    """The same line, told from those of requests with other parameters that providers hash with the prompt."""
+    first, names = (line.static + 1, _BEHIND) if rules.system_first else (0, _IN_FRONT)
+    get = prepared.request.params.get
+    given = [(name, value) for name in names if (value := get(name)) is not None]
+    if not given:
+        return line
+    said = fingerprint(on_the_wire(given))
+    chain = [*line.chain[:first], *(hash((said, beginning)) for beginning in line.chain[first:])]
+    return line._replace(chain=chain, family=chain[line.static])
 
 
 def _markable(prepared: Prepared, rules: Rules, places: Sequence[Place] | None, position: int) -> bool:
     """Whether a marker may be written at this position."""
-    at = position - 1 if places is None else places[position].message
-    if at is None or at < 0:
+    place = Place(position - 1 if position else None) if places is None else places[position]
+    if place.message is None:
         return rules.assistant and bool(prepared.tools.names)
-    message = prepared.pieces[at].message
-    if message["role"] == "assistant" and not rules.assistant:
-        return False
+    message = prepared.pieces[place.message].message
+    if message["role"] in ("assistant", "function"):
+        if not rules.assistant:
+            return False
+        if message.get("tool_calls"):
+            return True
     content = message.get("content")
-    if isinstance(content, str) and content:
-        return True
-    if rules.assistant and message.get("tool_calls"):
-        return True
-    return any(part.get("type") in _MEDIA for part in parts_of(message)[-1:])
+    if isinstance(content, str):
+        return bool(content)
+    parts = parts_of(message)
+    return bool(parts) and _takes_marker(parts[-1 if place.part is None else place.part])
+
+
+def _takes_marker(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") in _MEDIA and part.get("text") != ""

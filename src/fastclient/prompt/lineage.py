@@ -22,6 +22,7 @@ _V = TypeVar("_V")
 
 _CONVERSATIONS = 4096
 _NEWEST = 0.2  # weight of the newest report
+_ABOUT = 100  # tokens by which instructions differ that are not versions of each other
 _REQUESTS = 64  # of which the last request is kept whole, to be compared with the next
 
 
@@ -43,10 +44,10 @@ class Conversation:
     """What is remembered of one conversation.
 
     `tools` is their order. `sent` is when its last request went out and `lifetime` how long the provider keeps that, in
-    seconds; `tokens` is how long it was, `reserved` the room for what changes each time, `cold` are the lengths it had
-    when a request came later than that. `anchor` is what the provider counted for the prompt that ended in `end` at
-    `length` messages, and in `passing` tokens that are not sent again; `resent` are those of its answer. `scale` is its
-    tokens per estimated token, `target` that of all conversations.
+    seconds; `tokens` is how long it was and `grown` by how much, `reserved` the room for what changes each time, `cold`
+    are the lengths it had when a request came later than that. `anchor` is what the provider counted for the prompt
+    that ended in `end` at `length` messages, and in `passing` tokens that are not sent again; `resent` are those of its
+    answer. `scale` is its tokens per estimated token, `target` that of all conversations.
     """
 
     target: Scale
@@ -54,6 +55,7 @@ class Conversation:
     sent: float | None = None
     lifetime: float = 0.0
     tokens: float = 0.0
+    grown: float = 0.0
     cold: set[int] = field(default_factory=set)
     anchor: Anchor | None = None
     resent: int = 0
@@ -99,31 +101,50 @@ class Sent:
 
     def __init__(self) -> None:
         self._by_name: _Recent[object, Prepared] = _Recent(_REQUESTS)
-        self._by_end: _Recent[int, Prepared] = _Recent(_REQUESTS)
+        self._by_end: _Recent[tuple[int, str], Prepared] = _Recent(_REQUESTS)
         self._by_task: _Recent[int, Prepared] = _Recent(_REQUESTS)
         self._by_last: _Recent[int, Prepared] = _Recent(_REQUESTS)
+        self._by_front: _Recent[object, Prepared] = _Recent(_REQUESTS)
 
-    def continued(self, new: Prepared) -> Prepared | None:
-        """The request of which every message is still there, unchanged and in front."""
+    def continued(self, new: Prepared, settings: str) -> Prepared | None:
+        """The longest request of which every message is still there, unchanged and in front, with the same settings."""
         known = self._by_end.get
-        return next((old for end in reversed(new.chain[1 : new.tail + 1]) if (old := known(end))), None)
+        return next((old for end in reversed(new.chain[1 : new.tail + 1]) if (old := known((end, settings)))), None)
 
     def named(self, name: object) -> Prepared | None:
         """The last request of the conversation that the caller gave this name."""
-        return self._by_name.get(name)
+        return None if name is None else self._by_name.get(name)
 
-    def resembling(self, new: Prepared) -> Prepared | None:
-        """The last request of what seems to be the same conversation, though something in it has changed."""
+    def ended(self, new: Prepared) -> Prepared | None:
+        """The last request that ended with a message of this one, the newest if there are several."""
         known = self._by_last.get
-        return self._by_task.get(new.task) or next(
-            (old for piece in reversed(new.pieces[: new.tail]) if (old := known(piece.print))), None
-        )
+        return next((old for piece in reversed(new.pieces[: new.tail]) if (old := known(piece.print))), None)
 
-    def add(self, new: Prepared, name: object) -> None:
+    def began(self, new: Prepared) -> Prepared | None:
+        """The last request with the same first turn."""
+        return self._by_task.get(new.task)
+
+    def instructed(self, new: Prepared) -> Prepared | None:
+        """The last request with one turn, as this one has, and instructions that may be another version of its."""
+        return self._by_front.get(_front(new)) if _is_alone(new) else None
+
+    def add(self, new: Prepared, name: object, settings: str) -> None:
         """This request was sent."""
-        self._by_end.put(new.chain[new.tail], new)
+        self._by_end.put((new.chain[new.tail], settings), new)
         self._by_task.put(new.task, new)
         if new.tail:
             self._by_last.put(new.pieces[new.tail - 1].print, new)
         if name is not None:
             self._by_name.put(name, new)
+        if _is_alone(new):
+            self._by_front.put(_front(new), new)
+
+
+def _is_alone(prepared: Prepared) -> bool:
+    return prepared.tail <= prepared.static + 1
+
+
+def _front(prepared: Prepared) -> tuple[int, frozenset[str]]:
+    """About how long the instructions are, and the names of the tools: another time of day changes neither."""
+    tokens = sum([piece.size for piece in prepared.pieces[: prepared.static]])
+    return round(tokens / _ABOUT), frozenset(prepared.tools.names)

@@ -14,7 +14,7 @@ from fastclient.locks import Locked
 from fastclient.prompt.prefix import ordered
 from fastclient.prompt.squeeze import squeeze
 from fastclient.prompt.tokens import Anchor, size_of
-from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unwritable
+from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unmarked, unwritable
 from fastclient.types import Documents, Message, Request
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _TEXTS = {str}
 class Piece(NamedTuple):
     """One message as it is sent.
 
-    `print` is a fingerprint of its bytes on the wire, `size` and `high` are tokens, `blocks` its blocks of content, and
-    `marks` the lifetimes of breakpoints that the caller has put into it.
+    `print` is a fingerprint of its bytes on the wire without breakpoints, `size` and `high` are tokens, `blocks` its
+    blocks of content, and `marks` the lifetimes of breakpoints that the caller has put into it.
     """
 
     message: Message
@@ -46,10 +46,11 @@ class Piece(NamedTuple):
 class Pieces(Locked):
     """Makes pieces, and remembers them, up to some 64 MB of text; then it forgets all. Safe from any thread."""
 
-    def __init__(self, *, squeezed: bool, stable: bool) -> None:
+    def __init__(self, *, squeezed: bool, stable: bool, tables: bool = False) -> None:
         super().__init__()
         self._squeezed = squeezed
         self._stable = stable
+        self._tables = tables
         self._known: dict[object, Piece] = {}
         self._characters = 0
 
@@ -64,14 +65,17 @@ class Pieces(Locked):
 
     def _made(self, key: object, message: Message) -> Piece:
         if self._squeezed:
-            message = squeeze(message)
+            message = squeeze(message, tables=self._tables)
         if self._stable:
             message = ordered(message)
         wire = on_the_wire(message)
         if b"null" in wire and unwritable(message):
             raise TypeError("a value that JSON has no word for")  # as orjson raises for others
         size = size_of(message)
-        piece = Piece(message, size.n, size.high, fingerprint(wire), _blocks(message), marks_in(message, wire))
+        marks = marks_in(message, wire)
+        in_parts = not isinstance(message.get("content"), str)
+        own = fingerprint(on_the_wire(unmarked(message)) if marks or in_parts else wire)
+        piece = Piece(message, size.n, size.high, own, _blocks(message), marks)
         with self.lock:
             self._characters += len(wire) * 2
             if self._characters > _MOST or len(self._known) >= _ENTRIES:

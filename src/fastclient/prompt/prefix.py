@@ -14,12 +14,13 @@ import orjson
 
 from fastclient.locks import Locked
 from fastclient.prompt.tokens import size_of_tool
-from fastclient.prompt.wire import fingerprint, marks_in
+from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unmarked
 
 __all__ = ["NO_TOOLS", "ToolOrder", "Tools", "ordered", "steady"]
 
 _T = TypeVar("_T")
-_MOST = 10_000  # tools, and lists of tools, that are remembered
+_TOOLS = 10_000  # that are remembered
+_LISTS = 500  # of tools: each is known by its bytes
 
 _FIRST = ("role", "type", "id", "function", "name", "title", "description", "content", "text", "parameters")
 _RANK = {name: number for number, name in enumerate(_FIRST)}
@@ -65,8 +66,8 @@ def steady(params: Mapping[str, object]) -> dict[str, object]:
 class Tools:
     """The tools of a request as they are sent.
 
-    `print` is a fingerprint of their bytes, sizes are in tokens, and `marks` are the lifetimes of breakpoints that the
-    caller has put into them.
+    `print` is a fingerprint of their bytes without breakpoints, sizes are in tokens, and `marks` are the lifetimes of
+    breakpoints that the caller has put into them.
     """
 
     sent: Sequence[Mapping[str, object]] | None = field(default=None, repr=False)
@@ -100,7 +101,7 @@ class ToolOrder(Locked):
         if known is None:
             known = self._arranged([self._pin(tool) for tool in given], before)
             with self.lock:
-                _bounded(self._lists)[key] = known
+                _bounded(self._lists, _LISTS)[key] = known
         return known
 
     def _arranged(self, tools: list[Mapping[str, object]], before: Sequence[str]) -> Tools:
@@ -111,20 +112,21 @@ class ToolOrder(Locked):
     def _pin(self, tool: Mapping[str, object]) -> Mapping[str, object]:
         meaning = orjson.dumps(tool, option=orjson.OPT_SORT_KEYS)
         with self.lock:
-            return _bounded(self._pinned).setdefault(meaning, ordered(tool))
+            return _bounded(self._pinned, _TOOLS).setdefault(meaning, ordered(tool))
 
 
 def measured(tools: Sequence[Mapping[str, object]]) -> Tools:
     """Tools as they are, with what is known about them."""
     sizes = [size_of_tool(tool) for tool in tools]
-    wire = orjson.dumps(tools)
+    wire = on_the_wire(tools)
+    marks = marks_in(tools, wire)
     return Tools(
         sent=tools,
         names=tuple(_name(tool) for tool in tools),
         size=sum(size.n for size in sizes),
         high=sum(size.high for size in sizes),
-        print=fingerprint(wire),
-        marks=marks_in(tools, wire),
+        print=fingerprint(on_the_wire(unmarked(tools)) if marks else wire),
+        marks=marks,
     )
 
 
@@ -135,7 +137,7 @@ def _name(tool: Mapping[str, object]) -> str:
     return str(named.get("name") or tool.get("type") or "")
 
 
-def _bounded(known: dict[Any, _T]) -> dict[Any, _T]:
-    if len(known) >= _MOST:
+def _bounded(known: dict[Any, _T], most: int) -> dict[Any, _T]:
+    if len(known) >= most:
         known.clear()
     return known

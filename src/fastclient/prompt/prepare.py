@@ -30,6 +30,7 @@ logger = logging.getLogger("fastclient")
 
 _REPLY = 3  # tokens that open the answer
 _ESTIMATED = 1.06
+_TOOLS = 1000  # of a conversation whose places are kept
 _SYSTEM = ("system", "developer")
 
 
@@ -40,7 +41,7 @@ class Preparer:
         self.rules = rules_of(target)
         self.conversations = Conversations()
         self._stable = prompt.stable
-        self._pieces = Pieces(squeezed=prompt.squeeze, stable=prompt.stable)
+        self._pieces = Pieces(squeezed=prompt.squeeze, stable=prompt.stable, tables=prompt.tables)
         self._arrangement = Arrangement(self.rules)
         self._order = ToolOrder()
         self._budget: Budget | None = None
@@ -109,7 +110,7 @@ class Preparer:
         if not self._stable:
             return measured(given)
         tools = self._order.tools(given, conversation.tools)
-        conversation.tools = tools.names
+        conversation.tools = tuple(dict.fromkeys((*conversation.tools, *tools.names)))[:_TOOLS]
         return tools
 
     def _params(self, params: Mapping[str, object], tools: Tools) -> Mapping[str, object]:

@@ -64,7 +64,7 @@ class _Rate:
     def add(self, now: float) -> int:
         """One more; returns how many there were in the minute before this one, at least 1."""
         passed = now - self._since
-        if passed >= _MINUTE:
+        if not 0 <= passed < _MINUTE:
             self._before = max(1, self._count if passed < 2 * _MINUTE else 1)
             self._since, self._count = now, 0
         self._count += 1

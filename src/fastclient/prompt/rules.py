@@ -7,7 +7,7 @@ cautious row: nothing is added to its requests.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Literal
 from urllib.parse import urlsplit
@@ -35,8 +35,10 @@ class Rules:
     `marking` is how a breakpoint is written; None where the provider finds shared beginnings by itself. Nothing below
     `minimum` tokens is kept, matches are rounded down to `step`. A marker finds entries at most `reach` blocks in front
     of it (None: any that is marked in the same request), at most `most` may be written per request, and `live` says
-    how many earlier ones must stay marked to be found. `key` is the parameter, `header` the header, that brings
-    requests with one beginning to one machine. `late_system` says whether a system message may stand at the end.
+    how many earlier ones must stay marked to be found. With `assistant`, tools and what the assistant said may be
+    marked too; with `system_first`, system messages are sent in front, wherever they stand. `key` is the parameter,
+    `header` the header, that brings requests with one beginning to one machine. `late_system` says whether a system
+    message may stand at the end.
     """
 
     marking: Marking | None = None
@@ -48,6 +50,7 @@ class Rules:
     most: int = 4
     live: int = 0
     assistant: bool = True
+    system_first: bool = False
     key: str | None = None
     header: str | None = None
     late_system: bool = False
@@ -61,7 +64,7 @@ _CLAUDE_MINIMUM = (  # models, the tokens below which nothing is cached
     (re.compile(r"opus-4[-.]7|haiku-3[-.]5|3[-.]5-haiku|3-haiku"), 2048),
     (re.compile(r"opus-4[-.][56]|haiku-4[-.]5"), 4096),
 )
-_GPT = re.compile(r"(?:^|[/:])gpt-(\d+)(?:\.(\d+))?(?![\d.])")
+_GPT = re.compile(r"(?:^|[/:])gpt-([5-9]|1\d)(?:\.(\d+))?(?![\d.])")  # Azure writes 3.5 as 35
 _OPENAI = re.compile(r"(?:^|[/:])(gpt-|chatgpt-|o\d)")
 
 _OPENAI_AUTOMATIC = Rules(
@@ -96,16 +99,17 @@ _HOSTS = {
 def rules_of(target: Target) -> Rules:
     """The rules at a target: by its model where that tells the maker, else by its server."""
     if target.provider in ("anthropic", "bedrock"):
-        return _claude(target.model, "cache_control" if target.provider == "anthropic" else "cachePoint")
-    if target.model.startswith("anthropic/"):  # gateways translate the markers
-        return _claude(target.model, "cache_control")
+        own = _claude(target.model, "cache_control" if target.provider == "anthropic" else "cachePoint")
+        return replace(own, system_first=True)
+    if target.model.startswith("anthropic/"):  # gateways translate the markers, where OpenAI's form has room for them
+        return replace(_claude(target.model, "cache_control"), assistant=False)
     if _OPENAI.search(target.model) and "gpt-oss" not in target.model:
         return _OPENAI_MARKED if _has_breakpoints(target.model) else _OPENAI_AUTOMATIC
     host = urlsplit(target.base_url or "").hostname or ""
     for name, rules in _HOSTS.items():
         if host == name or host.endswith("." + name):
             return rules
-    return _OWN_SERVER if is_private(target.base_url or "") else Rules()
+    return _OWN_SERVER if target.base_url and is_private(target.base_url) else Rules()
 
 
 def _has_breakpoints(model: str) -> bool:

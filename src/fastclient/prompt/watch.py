@@ -1,10 +1,15 @@
-"""Watching conversations for drift: each request is compared with the one before it, as it stands on the wire."""
+"""Watching conversations for drift: each request is compared with the one before it, as it stands on the wire.
+
+Nobody has to say which requests belong together, so one that merely looks alike must give more evidence than that.
+"""
 
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from fastclient.prompt.drift import Cause, Drift, diagnose
 from fastclient.prompt.lineage import Sent
@@ -14,10 +19,67 @@ __all__ = ["Watch"]
 
 logger = logging.getLogger("fastclient")
 
-_PARAMS = ("tool_choice", "response_format", "reasoning_effort", "thinking")
-_FRONT = ("tools_", "tool_", "system_", "param_")
-_TELLING = ("timestamp", "random_id", "whitespace", "reserialised", "reordered")
+_PARAMS = ("tool_choice", "response_format", "reasoning_effort", "thinking", "prompt_cache_key")
+_ACCIDENTS = ("timestamp", "random_id", "whitespace", "reserialised", "reordered")  # nobody does these on purpose
+_FRONT_ACCIDENTS = (  # ids may be those of users, each with instructions of their own
+    *("tools_reordered", "tools_reserialised", "system_timestamp", "system_whitespace", "system_reserialised"),
+)
+_EVIDENCE = 16  # tokens: what is shorter may be in any conversation
 _REPEATED = 2  # drifts of one cause that make it worth a line in the log
+
+
+class _Pair(NamedTuple):
+    """Two requests that may be of one conversation.
+
+    The first `same` messages are, unless they begin differently (`front`). Of the `lost` ones behind that, or of all
+    turns, `kept` are still there, and `enough` of them to tell the conversation by.
+    """
+
+    old: Prepared
+    new: Prepared
+    same: int
+    front: bool
+    lost: int
+    kept: int
+    enough: bool
+
+    @classmethod
+    def of(cls, old: Prepared, new: Prepared) -> _Pair:
+        limit = min(old.tail, new.tail)
+        same = bisect_left(range(limit), True, key=lambda at: old.chain[at + 1] != new.chain[at + 1])
+        front = same < old.static or old.chain[0] != new.chain[0]
+        behind = old.pieces[old.static if front else same : old.tail]
+        there = {piece.print for piece in new.pieces[new.static if front else same : new.tail]}
+        still = [piece.size for piece in behind if piece.print in there]
+        enough = not behind or sum(still) >= _EVIDENCE
+        return cls(old, new, same, front, len(behind), len(still), enough)
+
+    @property
+    def longer(self) -> bool:
+        return self.new.tail > self.old.tail
+
+    def is_certain(self) -> bool:
+        """Whether the new request is a later turn of the same conversation, whatever has changed."""
+        return self.longer and ((self.enough and 2 * self.kept >= self.lost) or self._same_call())
+
+    def is_possible(self) -> bool:
+        """Whether a look at what has changed is worth it."""
+        return self.front or self.enough or (self.longer and self.lost == 1)
+
+    def is_told_by(self, cause: Cause) -> bool:
+        """Whether what has changed tells that it is the same conversation."""
+        if self.front:
+            return cause in _FRONT_ACCIDENTS
+        if cause == "history_trimmed":
+            return self.enough
+        return self.longer and (self.enough or self.lost == 1) and cause.endswith(_ACCIDENTS)
+
+    def _same_call(self) -> bool:
+        """Whether what differs is another result of one call."""
+        if self.front or self.same == min(self.old.tail, self.new.tail):
+            return False
+        was, now = (each.pieces[self.same].message.get("tool_call_id") for each in (self.old, self.new))
+        return was is not None and was == now
 
 
 class Watch:
@@ -33,59 +95,61 @@ class Watch:
 
     def look(self, new: Prepared) -> Drift | None:
         """How this prompt has drifted from the one before it; None if it goes on where that one ended."""
-        name = _name(new)
-        drift = None
-        old = self._sent.continued(new)
-        if old is None or (name is None and _params(old) != _params(new)):
-            old = (self._sent.named(name) if name is not None else None) or old or self._sent.resembling(new)
-        elif name is not None and (earlier := self._sent.named(name)) is not None:
-            old = earlier
-        if old is not None and old.size >= self._minimum and not new.moved and not _goes_on(old, new):
-            drift = self._judged(old, new, sure=name is not None and old is self._sent.named(name))
-        self._sent.add(new, name)
+        name, settings = _name(new), _settings(new)
+        before = self._sent.continued(new, settings)
+        drift = None if new.moved else next(self._drifts(new, before, name, settings), None)
+        self._sent.add(new, name, settings)
         return drift
 
-    def _judged(self, old: Prepared, new: Prepared, *, sure: bool) -> Drift | None:
-        drift = diagnose(_body(old), _body(new))
-        if not drift.is_drift or drift.cause == "shortened" or not (sure or _credible(drift, old, new)):
-            return None
+    def _drifts(self, new: Prepared, before: Prepared | None, name: object, settings: str) -> Iterator[Drift]:
+        """What became of requests that may be the one before. `before` certainly is one: what it has is no news."""
+        sent, named = self._sent, self._sent.named(name)
+        for old in {id(each): each for each in (named, sent.ended(new), sent.began(new)) if each}.values():
+            if old is before or old.size < self._minimum:
+                continue
+            pair = _Pair.of(old, new)
+            goes_on = pair.same == old.tail and not pair.front and settings == _settings(old)
+            known = before is not None and before.tail > min(pair.same, old.tail - 1)
+            if not goes_on and not known and (drift := _drift(pair, sure=old is named and pair.longer)):
+                yield self._noted(drift)
+        old_front = sent.instructed(new)
+        if old_front is not None and old_front.size >= self._minimum and (drift := _front_drift(old_front, new)):
+            yield self._noted(drift)
+
+    def _noted(self, drift: Drift) -> Drift:
         self._causes[drift.cause] += 1
         if self._causes[drift.cause] == _REPEATED:
             logger.warning("prompts drift again and again (%s at %s): %s", drift.cause, drift.path, drift.advice)
         return drift
 
 
-def _goes_on(old: Prepared, new: Prepared) -> bool:
-    return new.tail >= old.tail and new.chain[old.tail] == old.chain[old.tail] and _params(old) == _params(new)
+def _drift(pair: _Pair, *, sure: bool) -> Drift | None:
+    sure = sure or pair.is_certain()
+    if not sure and not pair.is_possible():
+        return None
+    drift = diagnose(_body(pair.old), _body(pair.new))
+    lasting = drift.is_drift and drift.cause != "shortened"
+    return drift if lasting and (sure or pair.is_told_by(drift.cause)) else None
 
 
-def _credible(drift: Drift, old: Prepared, new: Prepared) -> bool:
-    """Whether two requests that merely look alike are one conversation, and not two that began alike.
-
-    Something that stood behind the change must still be there, or the change must be of a kind that nobody makes on
-    purpose.
-    """
-    if drift.cause.endswith(_TELLING) or drift.cause == "param_changed":
-        return True
-    there = {piece.print for piece in new.pieces[: new.tail]}
-    if drift.cause.startswith(_FRONT):
-        # One task is often given to several agents, with instructions of their own.
-        turns = (piece.print for piece in old.pieces[old.static : old.tail])
-        return any(turn in there for turn in turns if turn != old.task)
-    same = next(at for at in range(old.tail + 1) if at == new.tail or new.chain[at + 1] != old.chain[at + 1])
-    return any(piece.print in there for piece in old.pieces[same + 1 : old.tail])
+def _front_drift(old: Prepared, new: Prepared) -> Drift | None:
+    """How the instructions of two requests that share no turn differ, if that is an accident."""
+    if old.chain[old.static] == new.chain[new.static]:
+        return None
+    drift = diagnose(_body(old), _body(new))
+    return drift if drift.cause in _FRONT_ACCIDENTS else None
 
 
 def _name(prepared: Prepared) -> object:
-    """What the caller calls this conversation, if anything."""
-    request = prepared.request
-    name = request.params.get("prompt_cache_key") or request.metadata.get("conversation_id")
+    """What the caller calls this conversation, if anything. A prompt_cache_key is often that of a whole app."""
+    name = prepared.request.metadata.get("conversation_id")
     return name if isinstance(name, (str, int)) else None
 
 
-def _params(prepared: Prepared) -> list[object]:
+def _settings(prepared: Prepared) -> str:
+    """The parameters under which a prompt is hashed."""
     get = prepared.request.params.get
-    return [get(name) for name in _PARAMS]
+    return repr([(name, value) for name in _PARAMS if (value := get(name)) is not None])
 
 
 def _body(prepared: Prepared) -> Mapping[str, object]:

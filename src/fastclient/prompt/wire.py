@@ -8,7 +8,9 @@ from math import isfinite
 
 import orjson
 
-__all__ = ["fingerprint", "marks_in", "on_the_wire", "unwritable"]
+__all__ = ["fingerprint", "marks_in", "on_the_wire", "unmarked", "unwritable"]
+
+_MARKERS = ("cache_control", "prompt_cache_breakpoint")
 
 
 def fingerprint(wire: bytes) -> int:
@@ -16,9 +18,11 @@ def fingerprint(wire: bytes) -> int:
     return int.from_bytes(blake2b(wire, digest_size=8).digest())
 
 
-def marks_in(value: object, wire: bytes) -> tuple[str, ...]:
-    """The lifetimes of the breakpoints in a piece of a prompt, of which the bytes are given too."""
-    return tuple(_marks(value)) if b'"cache_control"' in wire or b'"prompt_cache_breakpoint"' in wire else ()
+def marks_in(value: object, wire: bytes | None = None) -> tuple[str, ...]:
+    """The lifetimes of the breakpoints in a piece of a prompt; its bytes, if they are known, save a look."""
+    if wire is not None and b'"cache_control"' not in wire and b'"prompt_cache_breakpoint"' not in wire:
+        return ()
+    return tuple(_marks(value))
 
 
 def _marks(value: object) -> Iterator[str]:
@@ -33,6 +37,23 @@ def _marks(value: object) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _marks(inner)
+
+
+def unmarked(value: object) -> object:
+    """The same without breakpoints, which are no part of what providers match.
+
+    Callers who mark their newest message have to make parts of its text: one part of text is that text again.
+    """
+    if isinstance(value, Mapping):
+        bare = {name: unmarked(inner) for name, inner in value.items() if name not in _MARKERS}
+        return bare | {"content": _as_text(bare["content"])} if "content" in bare else bare
+    return [unmarked(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _as_text(content: object) -> object:
+    if isinstance(content, list) and len(content) == 1 and isinstance(part := content[0], dict):
+        return part["text"] if part.keys() == {"type", "text"} and part["type"] == "text" else content
+    return content
 
 
 def on_the_wire(message: object) -> bytes:

@@ -302,13 +302,17 @@ def _part(part: Any) -> Json:
     if part.get("type") != "image_url":
         return dict(part)
     image = part["image_url"]
-    url = image if isinstance(image, str) else image["url"]
+    translated = {"type": "image", "source": _source(image if isinstance(image, str) else image["url"])}
+    return translated | {"cache_control": part["cache_control"]} if "cache_control" in part else translated
+
+
+def _source(url: str) -> Json:
     if not url.startswith("data:"):
-        return {"type": "image", "source": {"type": "url", "url": url}}
+        return {"type": "url", "url": url}
     kind, separator, data = url[5:].partition(";base64,")
     if not separator:
         raise ValueError("a data URL that is not base64")
-    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+    return {"type": "base64", "media_type": kind, "data": data}
 
 
 def _result(message: Message, number: int) -> list[Json]:
