@@ -13,7 +13,7 @@ from fastclient.errors import ConfigError
 from fastclient.parts import Part, laid_out
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
-__all__ = ["Options", "checked", "snapshot"]
+__all__ = ["Options", "checked", "owned", "snapshot"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NULLABLE = ("priority", "cache")  # None is no way to leave these out
@@ -145,16 +145,17 @@ def _message(message: object, place: str) -> Message:
 
 def snapshot(request: Request) -> Request:
     """The same request, out of its caller's reach: what the caller does to nested parts from now on does not show."""
-    messages = tuple(_own(message) for message in request.messages)
-    return replace(request, messages=messages, params=_own(request.params))
+    messages = tuple(owned(message) for message in request.messages)
+    return replace(request, messages=messages, params=owned(request.params))
 
 
-def _own(value: Any, depth: int = 0) -> Any:
+def owned(value: Any, depth: int = 0) -> Any:
+    """A copy of JSON data, down to its texts and numbers."""
     if depth > 250:
         return value  # deeper than JSON is written; a structure that holds itself ends here too
     if isinstance(value, dict):
-        return {name: _own(item, depth + 1) for name, item in value.items()}
-    return [_own(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
+        return {name: owned(item, depth + 1) for name, item in value.items()}
+    return [owned(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 _STEERING: Mapping[str, Callable[[str, Any], Any]] = {

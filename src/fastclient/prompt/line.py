@@ -9,7 +9,7 @@ from itertools import accumulate
 from fastclient.prompt.arrange import parts_of
 from fastclient.prompt.breakpoints import Line
 from fastclient.prompt.layout import Place
-from fastclient.prompt.piece import Prepared
+from fastclient.prompt.piece import Prepared, link
 from fastclient.prompt.rules import Rules
 from fastclient.prompt.tokens import size_of
 from fastclient.prompt.wire import fingerprint, on_the_wire
@@ -71,14 +71,14 @@ def _placed(prepared: Prepared, rules: Rules, order: Sequence[int]) -> tuple[Lin
         blocks.append(so_far)
         places.append(place)
 
-    for number in order:
+    for place, number in enumerate(order):
         piece, end, beginning, so_far = prepared.pieces[number], ends[-1], chain[-1], blocks[-1]
         for at, part in enumerate(parts_of(piece.message)[: counts.get(number, 0)]):
             documents.append(len(ends))
             within = hash((chain[-1], fingerprint(on_the_wire(part))))
             add(Place(number, at), ends[-1] + size_of({"content": [part]}).n - _FRAME, within, so_far + at + 1)
         behind[number] = len(ends)
-        add(Place(number), end + piece.size, hash((beginning, piece.print)), so_far + piece.blocks)
+        add(Place(number), end + piece.size, link(beginning, piece, place), so_far + piece.blocks)
 
     static = behind[prepared.static - 1]
     history = static

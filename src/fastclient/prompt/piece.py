@@ -1,6 +1,7 @@
 """What is known about each message, worked out once and kept: how it is sent, how long it is, and its fingerprint.
 
-A conversation sends the same messages again with each turn. Looking one up costs a fraction of a microsecond.
+A conversation sends the same messages again with each turn. Those are found again all at once, by comparing them with
+those of the turn before; others one by one, by their content.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastclient.locks import Locked
@@ -15,27 +17,32 @@ from fastclient.prompt.prefix import ordered
 from fastclient.prompt.squeeze import squeeze
 from fastclient.prompt.tokens import Anchor, size_of
 from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unmarked, unwritable
+from fastclient.request import owned
 from fastclient.types import Documents, Message, Request
 
 if TYPE_CHECKING:
     from fastclient.prompt.lineage import Conversation
     from fastclient.prompt.prefix import Tools
 
-__all__ = ["Piece", "Pieces", "Prepared"]
+__all__ = ["Piece", "Pieces", "Prepared", "chained", "link"]
 
 _MOST = 64 * 2**20  # characters of prompts that are remembered
 _ENTRIES = 100_000
 _TEXTS = {str}
+_SHORT = 4  # messages that are not worth comparing all at once
+_CONVERSATIONS = 256  # of which the last turn is compared with the next
 
 
 class Piece(NamedTuple):
     """One message as it is sent.
 
-    `print` is a fingerprint of its bytes on the wire without breakpoints, `size` and `high` are tokens, `blocks` its
-    blocks of content, and `marks` the lifetimes of breakpoints that the caller has put into it.
+    `source` is the message as it was given. `print` is a fingerprint of its bytes on the wire without breakpoints,
+    `size` and `high` are tokens, `blocks` its blocks of content, and `marks` the lifetimes of breakpoints that the
+    caller has put into it.
     """
 
     message: Message
+    source: Message
     size: float
     high: float
     print: int
@@ -53,17 +60,33 @@ class Pieces(Locked):
         self._tables = tables
         self._known: dict[object, Piece] = {}
         self._characters = 0
+        self._turns: dict[object, tuple[tuple[Message, ...], tuple[Piece, ...]]] = {}
 
     def of(self, messages: Sequence[Message]) -> list[Piece]:
         """The pieces of these messages."""
-        known, pieces = self._known.get, []
-        for message in messages:
-            values = message.values()
-            key = (*message, *values) if {*map(type, values)} == _TEXTS else on_the_wire(message)
-            pieces.append(known(key) or self._made(key, message))
+        if len(messages) < _SHORT:
+            return [*map(self._one, messages)]
+        opening = (messages[0].get("content"), messages[1].get("content"))
+        if type(opening[0]) is not str or type(opening[1]) is not str:
+            return [*map(self._one, messages)]
+        sources, begun = self._turns.get(opening, ((), ()))
+        if sources != (*messages[: len(sources)],):
+            begun = ()
+        pieces = [*begun, *map(self._one, messages[len(begun) :])]
+        if len(pieces) > len(begun):
+            with self.lock:
+                if len(self._turns) >= _CONVERSATIONS:
+                    self._turns.clear()
+                self._turns[opening] = tuple([piece.source for piece in pieces]), tuple(pieces)
         return pieces
 
+    def _one(self, message: Message) -> Piece:
+        values = message.values()
+        key = (*message, *values) if {*map(type, values)} == _TEXTS else on_the_wire(message)
+        return self._known.get(key) or self._made(key, message)
+
     def _made(self, key: object, message: Message) -> Piece:
+        message = source = owned(message)  # the caller may change its own
         if self._squeezed:
             message = squeeze(message, tables=self._tables)
         if self._stable:
@@ -75,7 +98,7 @@ class Pieces(Locked):
         marks = marks_in(message, wire)
         in_parts = not isinstance(message.get("content"), str)
         own = fingerprint(on_the_wire(unmarked(message)) if marks or in_parts else wire)
-        piece = Piece(message, size.n, size.high, own, _blocks(message), marks)
+        piece = Piece(message, source, size.n, size.high, own, _blocks(message), marks)
         with self.lock:
             self._characters += len(wire) * 2
             if self._characters > _MOST or len(self._known) >= _ENTRIES:
@@ -140,12 +163,25 @@ class Prepared:
 
 
 def chained(start: int, pieces: Sequence[Piece]) -> list[int]:
-    """Fingerprints of all beginnings of a prompt. Tuples of integers hash the same in every process."""
-    return list(accumulate((piece.print for piece in pieces), _joined, initial=start))
+    """Fingerprints of all beginnings of a prompt: sums of those of its pieces, each weighted by its place."""
+    prints = [piece.print for piece in pieces]
+    return list(accumulate(map(mul, prints, _weights(len(prints))), initial=start))
 
 
-def _joined(before: int, own: int) -> int:
-    return hash((before, own))
+def link(beginning: int, piece: Piece, place: int) -> int:
+    """The fingerprint of a beginning with one more piece, which is number `place` of them."""
+    return beginning + piece.print * _weights(place + 1)[place]
+
+
+def _weights(count: int) -> list[int]:
+    """At least so many odd numbers of 64 bits without a pattern, the same in every process."""
+    if count > len(_WEIGHTS):
+        _WEIGHTS[:] = [fingerprint(b"%d" % place) | 1 for place in range(count * 2)]
+    return _WEIGHTS
+
+
+_WEIGHTS: list[int] = []
+_weights(500)
 
 
 def _blocks(message: Mapping[str, object]) -> int:
