@@ -34,7 +34,15 @@ PURE = (
     ),
     *("tail.limit", "tail.line", "tail.pace", "tail.pause", "tail.refill", "tail.ceiling"),
     *("engine.answer", "engine.watchdog", "engine.stream", "engine.stack", "locks"),
-    *("prompt.tokens", "prompt.squeeze", "prompt.trim", "prompt.rules", "prompt.layout", "prompt.wire"),
+    *(
+        "prompt.tokens",
+        "prompt.estimator",
+        "prompt.squeeze",
+        "prompt.trim",
+        "prompt.rules",
+        "prompt.layout",
+        "prompt.wire",
+    ),
     *("prompt.prefix", "prompt.piece", "prompt.lineage", "prompt.arrange", "prompt.fit", "prompt.line"),
     *(
         "prompt.breakpoints",

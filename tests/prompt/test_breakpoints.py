@@ -120,8 +120,8 @@ def test_live_entries_stay_marked() -> None:
         blocks.append(f"step {turn}")
         plan = send(planner, line(*blocks), 5.0 * turn, GPT.lifetimes[0])
         assert plan.read == (2000.0 * (turn + 1) if turn else 0.0)
-        assert {1, len(blocks), len(blocks) - 1} <= {*plan.marks} or turn >= 80
-        assert len(plan.marks) <= GPT.live + GPT.most
+        assert {1, len(blocks), len(blocks) - 1} <= {*plan.marks} or turn >= 79
+        assert len(plan.marks) <= GPT.live + 1
 
 
 def test_old_entries_are_within_reach() -> None:

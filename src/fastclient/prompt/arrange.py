@@ -46,9 +46,13 @@ class Arrangement(Locked):
 
         Templates of open models often take no two user turns in a row.
         """
-        if self._rules.late_system or self._rules.marking is not None or not _is_plain_turn(turn):
+        if self._rules.late_system or self._rules.marking is not None or turn.get("role") != "user":
             return None
-        return {**turn, "content": "\n\n".join(str(each["content"]) for each in (turn, *tail))}
+        texts = [str(each["content"]) for each in tail]
+        content = turn.get("content")
+        if isinstance(content, str):
+            return {**turn, "content": "\n\n".join((content, *texts))}
+        return {**turn, "content": [*parts_of(turn), *({"type": "text", "text": text} for text in texts)]}
 
     def _ranked(self, messages: Sequence[Message], shape: Shape) -> tuple[Sequence[Message], Shape]:
         """Each document once, and where popularity decides, those found most often first."""
@@ -79,7 +83,3 @@ def parts_of(message: Message) -> Sequence[Any]:
     """The parts of a message's content; none if it is a text."""
     content = message.get("content")
     return content if isinstance(content, (list, tuple)) else ()
-
-
-def _is_plain_turn(message: Message) -> bool:
-    return message.get("role") == "user" and isinstance(message.get("content"), str)

@@ -130,7 +130,7 @@ class Planner:
             first = {static, *found}
             return sorted([*first, *sorted(marks - first)[len(first) - self._rules.most :]])
         marks.update(p for p, beginning in enumerate(line.chain) if self._live.get(beginning, 0.0) > now)
-        return sorted(marks)[-self._rules.live - self._rules.most :]
+        return sorted(marks)[-self._rules.live - 1 :]
 
     def wrote(self, beginnings: Sequence[int], until: float) -> None:
         """These beginnings are in the provider's cache now."""

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import orjson
 
 from fastclient.locks import Locked
+from fastclient.prompt.estimator import Size, estimate, size_of_text
 from fastclient.types import Message
 
 __all__ = [
@@ -37,6 +38,7 @@ Source = Literal["usage", "tiktoken", "estimate"]
 
 _CHARACTERS = 4  # per token, in English prose; near enough to tell a long prompt from a short one
 _FRAME = 4  # tokens around each message, tool and tool call
+_EXACT, _ANCHORED, _SCALED = 0.01, 0.01, 0.02  # how far off a tokenizer, a report, and an older report may be
 
 
 def estimated(messages: Sequence[Message]) -> int:
@@ -53,13 +55,6 @@ def estimated(messages: Sequence[Message]) -> int:
 
 def _text(part: object) -> object:
     return part.get("text") if isinstance(part, Mapping) else None
-
-
-class Size(NamedTuple):
-    """Tokens of a piece of a prompt: the best guess, and what they hardly exceed. Sizes of pieces add up."""
-
-    n: float
-    high: float
 
 
 class Count(NamedTuple):
@@ -81,78 +76,6 @@ class Anchor(NamedTuple):
     def of(cls, reported: int, n: float) -> Anchor:
         """The anchor that a report makes: `n` is the size of the prompt that was sent."""
         return cls(reported, _clamped(reported / n if n > 0 else 1.0))
-
-
-# --- a text -----------------------------------------------------------------------------------------------------------
-
-# Each byte stands for its class: a letter, a capital, a digit, a blank ... and for other scripts the first byte of a
-# character, which tells the script. What the tokens of a text are is a weighted sum of how often some classes, and
-# pairs of them, occur. The weights are a ridge regression of o200k_base on prose, code, JSON, logs and translations.
-# fmt: off
-_ASCII: Mapping[bytes, float] = {
-    b"a": 0.020, b".": 0.085, b"0": 1.766, b"n_": 1.285, b"._": 0.713, b"n.": 2.808, b"00": -1.723, b"000": -0.915,
-    b"_A": 0.027, b"_a": 0.992, b".a": 1.396, b"A": 1.073, b"AA": -1.586, b"_.": 0.597, b"A0": 2.326, b"na": 2.020,
-}
-_OTHER: Mapping[bytes, float] = {
-    b"a": 0.187, b".": 0.269, b"0": 1.166, b"n_": 2.477, b"._": -0.258, b"n.": -0.250, b"00": 0.339, b"000": -2.984,
-    b"_A": 0.444, b"_a": 0.298, b".a": 0.247, b"A": 0.341, b"AA": 1.441, b"_.": 1.508, b"A0": -5.090, b"na": -0.167,
-    b"l": -0.479, b"L": 1.381, b"g": 0.453, b"r": 0.390, b"m": 0.369, b"h": 0.481, b"b": 0.421, b"i": 0.384,
-    b"I": 0.432, b"s": 1.507, b"k": 0.718, b"C": 0.771, b"K": 0.770, b"f": 0.273, b"e": 1.697,
-    b"_r": -0.421, b"_b": -0.363, b"al": 1.308, b"ca": -0.069,
-}
-_RANGES: Mapping[bytes, tuple[int, int]] = {
-    b".": (0x00, 0x7F), b"a": (0x61, 0x7A), b"A": (0x41, 0x5A), b"0": (0x30, 0x39), b"_": (0x20, 0x20),
-    b"t": (0x09, 0x09), b"c": (0x80, 0xBF), b"l": (0xC0, 0xC3), b"L": (0xC4, 0xCB), b"g": (0xCC, 0xCF),
-    b"r": (0xD0, 0xD3), b"m": (0xD4, 0xD5), b"h": (0xD6, 0xD7), b"b": (0xD8, 0xDF), b"i": (0xE0, 0xE0),
-    b"I": (0xE1, 0xE1), b"s": (0xE2, 0xE2), b"k": (0xE3, 0xE3), b"C": (0xE4, 0xE9), b"K": (0xEA, 0xED),
-    b"f": (0xEE, 0xEF), b"e": (0xF0, 0xFF),
-}
-# fmt: on
-_LATIN = b"aA0_nt.lL"
-_NEAR = 0.06  # how much more than estimated a text may have
-_FAR = 0.40  # the same in other scripts; with older tokenizers than o200k, Arabic or Hindi may have twice as much
-_EXACT, _ANCHORED, _SCALED = 0.01, 0.01, 0.02  # the same for what a tokenizer, a report, or an older report says
-_DENSEST = 64  # bytes a token hardly exceeds over a whole text: long runs of blanks have few of the pairs above
-_NOTHING = Size(0.0, 0.0)
-
-
-def _classes() -> bytes:
-    table = bytearray(256)
-    for kind, (first, last) in _RANGES.items():
-        table[first : last + 1] = kind * (last + 1 - first)
-    table[0x0A] = table[0x0D] = ord("n")
-    return bytes(table)
-
-
-_CLASSES = _classes()
-
-
-def estimate(text: str) -> float:
-    """The tokens of a text: 0 for none, else at least 1. Costs about 50 us for each 1,000 tokens."""
-    return size_of_text(text).n
-
-
-def size_of_text(text: str) -> Size:
-    """The estimate of a text, and how far it may be exceeded: the more of it is not in Latin letters, the further."""
-    if not text:
-        return _NOTHING
-    kinds = text.encode("utf-8", "surrogatepass").translate(_CLASSES)
-    if text.isascii():
-        n = _weighed(kinds, _ASCII)
-        return Size(n, n * (1 + _NEAR))
-    n = _weighed(kinds, _OTHER)
-    return Size(n, n * (1 + _NEAR + (_FAR - _NEAR) * _foreign(kinds)))
-
-
-def _weighed(kinds: bytes, weights: Mapping[bytes, float]) -> float:
-    tokens = sum([weight * kinds.count(pattern) for pattern, weight in weights.items()])
-    return max(1.0, len(kinds) / _DENSEST, tokens)
-
-
-def _foreign(kinds: bytes) -> float:
-    """The share of the bytes that belong to characters of other scripts; a Latin letter has at most two."""
-    rest = len(kinds.translate(None, _LATIN))
-    return (rest - kinds.count(b"l") - kinds.count(b"L")) / len(kinds)
 
 
 # --- a message, a tool ------------------------------------------------------------------------------------------------
