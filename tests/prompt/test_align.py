@@ -353,6 +353,28 @@ def test_answers_correct_what_is_expected(target: Target) -> None:
     assert set(expected.beginnings) & set(live) == set(expected.written)
 
 
+@pytest.mark.parametrize("target", [CLAUDE, GPT, OLDER])
+def test_a_provider_without_a_cache(target: Target) -> None:
+    """After three misses in a row nothing is expected any more, until the provider reads something after all."""
+    sender, said = Sender(target), [system(), user(LONG), {"role": "assistant", "content": LONG}, user(LONG)]
+    expected = []
+    for now in range(6):
+        layout = sender.layout(said, float(now))
+        expected.append(layout.expected > 0)
+        sender.aligner.settle(layout, Usage(cache_read_tokens=0))
+    assert expected == [False, True, True, True, False, False]
+    sender.send(said, 6.0, read=2000)
+    assert sender.layout(said, 7.0).expected > 1000
+
+
+def test_markers_that_are_not_ours_promise_nothing() -> None:
+    """Where breakpoints are left to the caller, nothing is known of what they will find."""
+    sender = Sender(CLAUDE, provider_cache="off")
+    said = [system(), user(LONG), {"role": "assistant", "content": LONG}, user(LONG)]
+    sender.send(said, 0.0)
+    assert sender.layout(said, 1.0).expected == 0 and "cache_control" not in str(sender.send(said, 2.0))
+
+
 @pytest.mark.parametrize("target, params", [(GPT, "response_format"), (OLDER, "response_format"), (CLAUDE, "thinking")])
 def test_other_parameters_find_less(target: Target, params: str) -> None:
     """Schemas of answers stand in front of a prompt; Claude's messages are kept for one way of thinking."""

@@ -33,6 +33,7 @@ __all__ = ["Aligner", "aligned"]
 logger = logging.getLogger("fastclient")
 
 _FAMILIES = 1000  # of requests that begin alike, whose pauses are known
+_SILENT = 3  # misses in a row after which a provider is taken to have no cache, until it reads from one
 _THEIR_OWN = ("prompt_cache_options", "prompt_cache_retention")  # a caller who says these marks himself
 _EXPLICIT = {"mode": "explicit"}
 
@@ -53,6 +54,7 @@ class Aligner(Locked):
         self._routes = Routes(rules)
         self._watch = Watch(rules.minimum)
         self._gaps: dict[int, Gaps] = {}
+        self._silent = 0  # requests in a row of which nothing was read, though it should have been
 
     def align(self, prepared: Prepared, now: float) -> Layout:
         """How this prompt is to stand. `now` is in seconds, on one clock for all requests."""
@@ -62,10 +64,12 @@ class Aligner(Locked):
             line, places = line_of(prepared, self._rules)
             lifetime = self._lifetime(line, prepared, now)
             layout.seconds, layout.beginnings = lifetime.seconds, line.chain
-            if self._on and self._rules.marking is not None:
-                self._mark(layout, line, places, lifetime)
-            else:
+            if self._rules.marking is None:
                 self._expect(layout, line)
+            elif self._on:
+                self._mark(layout, line, places, lifetime)
+            if self._silent >= _SILENT:
+                layout.expected = 0
             if self._on:
                 params, layout.headers = self._routes.route(prepared, line.ends[line.static], now)
                 layout.params = {**layout.params, **params}
@@ -86,7 +90,10 @@ class Aligner(Locked):
             tokens = sum([piece.size for piece in prepared.pieces[: prepared.tail]])
             known.grown = max(tokens - known.tokens, 0.0) or known.grown
             known.tokens = tokens
-            if usage.cache_read_tokens == 0 and layout.expected:
+            if usage.cache_read_tokens:
+                self._silent = 0
+            elif usage.cache_read_tokens == 0 and layout.expected:
+                self._silent += 1
                 self._planner.lost(layout.beginnings)
             self._planner.wrote(layout.written, layout.at + layout.seconds)
             if usage.input_tokens:
