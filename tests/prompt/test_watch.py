@@ -370,6 +370,10 @@ def test_memory_is_bounded() -> None:
     sent: Sent = watcher.watch._sent
     kept: list[Any] = [sent._by_end, sent._by_task, sent._by_last, sent._by_name, sent._by_front]
     assert [len(each._known) for each in kept] == [64] * 5
+    for n in range(40):  # of long prompts fewer: 32 MB of them
+        watcher.send([system(), user(f"{n} " + "x" * 2_000_000)])
+    assert len(sent._by_end._known) < 17 and watcher.send([system(), user("x" * 40_000_000)]) is None
+    assert len(sent._by_end._known) == 0
 
 
 @given(st.lists(st.sampled_from(["system", "user", "assistant", "tool"]), min_size=1, max_size=6), st.data())

@@ -24,6 +24,7 @@ _CONVERSATIONS = 4096
 _NEWEST = 0.2  # weight of the newest report
 _ABOUT = 100  # tokens by which instructions differ that are not versions of each other
 _REQUESTS = 64  # of which the last request is kept whole, to be compared with the next
+_ROOM = 32 * 2**20  # bytes of them
 
 
 class Scale:
@@ -67,18 +68,24 @@ class Conversation:
 
 
 class _Recent(Generic[_K, _V]):
-    """A dictionary of the entries used last, at most so many."""
+    """A dictionary of the entries used last, at most so many, and so many bytes of them."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, room: int = 0) -> None:
         self._most = most
+        self._room = room
         self._known: OrderedDict[_K, _V] = OrderedDict()
+        self._lengths: dict[_K, int] = {}
+        self._length = 0
         self.get = self._known.get
 
-    def put(self, key: _K, value: _V) -> _V:
+    def put(self, key: _K, value: _V, length: int = 0) -> _V:
+        self._length += length - self._lengths.pop(key, 0)
         self._known[key] = value
         self._known.move_to_end(key)
-        if len(self._known) > self._most:
-            self._known.popitem(last=False)
+        if length:
+            self._lengths[key] = length
+        while len(self._known) > self._most or self._length > self._room:
+            self._length -= self._lengths.pop(self._known.popitem(last=False)[0], 0)
         return value
 
 
@@ -100,11 +107,11 @@ class Sent:
     """The requests sent last, one of each conversation, to find the one that a new request continues."""
 
     def __init__(self) -> None:
-        self._by_name: _Recent[object, Prepared] = _Recent(_REQUESTS)
-        self._by_end: _Recent[tuple[int, str], Prepared] = _Recent(_REQUESTS)
-        self._by_task: _Recent[int, Prepared] = _Recent(_REQUESTS)
-        self._by_last: _Recent[int, Prepared] = _Recent(_REQUESTS)
-        self._by_front: _Recent[object, Prepared] = _Recent(_REQUESTS)
+        self._by_name: _Recent[object, Prepared] = _Recent(_REQUESTS, _ROOM)
+        self._by_end: _Recent[tuple[int, str], Prepared] = _Recent(_REQUESTS, _ROOM)
+        self._by_task: _Recent[int, Prepared] = _Recent(_REQUESTS, _ROOM)
+        self._by_last: _Recent[int, Prepared] = _Recent(_REQUESTS, _ROOM)
+        self._by_front: _Recent[object, Prepared] = _Recent(_REQUESTS, _ROOM)
 
     def continued(self, new: Prepared, settings: str) -> Prepared | None:
         """The longest request of which every message is still there, unchanged and in front, with the same settings."""
@@ -130,14 +137,15 @@ class Sent:
 
     def add(self, new: Prepared, name: object, settings: str) -> None:
         """This request was sent."""
-        self._by_end.put((new.chain[new.tail], settings), new)
-        self._by_task.put(new.task, new)
+        length = new.length
+        self._by_end.put((new.chain[new.tail], settings), new, length)
+        self._by_task.put(new.task, new, length)
         if new.tail:
-            self._by_last.put(new.pieces[new.tail - 1].print, new)
+            self._by_last.put(new.pieces[new.tail - 1].print, new, length)
         if name is not None:
-            self._by_name.put(name, new)
+            self._by_name.put(name, new, length)
         if _is_alone(new):
-            self._by_front.put(_front(new), new)
+            self._by_front.put(_front(new), new, length)
 
 
 def _is_alone(prepared: Prepared) -> bool:

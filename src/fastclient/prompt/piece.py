@@ -37,8 +37,8 @@ class Piece(NamedTuple):
     """One message as it is sent.
 
     `source` is the message as it was given. `print` is a fingerprint of its bytes on the wire without breakpoints,
-    `size` and `high` are tokens, `blocks` its blocks of content, and `marks` the lifetimes of breakpoints that the
-    caller has put into it.
+    `size` and `high` are tokens, `length` is in bytes, `blocks` its blocks of content, and `marks` the lifetimes of
+    breakpoints that the caller has put into it.
     """
 
     message: Message
@@ -46,6 +46,7 @@ class Piece(NamedTuple):
     size: float
     high: float
     print: int
+    length: int
     blocks: int
     marks: tuple[str, ...] = ()
 
@@ -96,13 +97,14 @@ class Pieces(Locked):
             raise TypeError("a value that JSON has no word for")  # as orjson raises for others
         size = size_of(message)
         marks = marks_in(message, wire)
-        in_parts = not isinstance(message.get("content"), str)
+        in_parts = isinstance(message.get("content"), (list, tuple))
         own = fingerprint(on_the_wire(unmarked(message)) if marks or in_parts else wire)
-        piece = Piece(message, source, size.n, size.high, own, _blocks(message), marks)
+        piece = Piece(message, source, size.n, size.high, own, len(wire), _blocks(message), marks)
         with self.lock:
             self._characters += len(wire) * 2
             if self._characters > _MOST or len(self._known) >= _ENTRIES:
                 self._known.clear()
+                self._turns.clear()
                 self._characters = len(wire) * 2
             self._known[key] = piece
         return piece
@@ -141,6 +143,11 @@ class Prepared:
     def size(self) -> float:
         """Its tokens as estimated, before that is corrected by what was reported."""
         return self.tools.size + sum([piece.size for piece in self.pieces])
+
+    @property
+    def length(self) -> int:
+        """Its bytes, without the tools."""
+        return sum([piece.length for piece in self.pieces])
 
     @property
     def high(self) -> float:
