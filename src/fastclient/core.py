@@ -32,8 +32,6 @@ from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
-from fastclient.prompt.align import Aligner, aligned
-from fastclient.prompt.prepare import Preparer, prepared
 from fastclient.prompt.tokens import Count, estimated
 from fastclient.providers.dialect import find
 from fastclient.request import checked
@@ -48,7 +46,7 @@ from fastclient.wire.port import Wire
 __all__ = ["Core"]
 
 if TYPE_CHECKING:
-    from fastclient.prompt.counting import Counting
+    from fastclient.prompt.shaping import Shaping
 
 logger = logging.getLogger("fastclient")
 
@@ -91,18 +89,17 @@ class Core:
         self._wire = _wire(wire, policy)
         self._upstreams = Upstreams(policy.limits)
         self._flights = Flights(self._stats.settled)
-        self._preparer: Preparer | None = None
-        self._aligner: Aligner | None = None
+        self._shaping: Shaping | None = None
         self._build()
 
     def _build(self) -> None:
         policy = self.policy
         answers = self._answers()
         self._store = None if answers is None else answers.store
-        if policy.prompt is not None and self._preparer is None:
-            self._preparer, self._aligner = Preparer(policy.prompt, self.target), Aligner(policy.prompt, self.target)
+        if policy.prompt is not None and self._shaping is None:
+            self._shaping = _shaping(policy.prompt, self.target)
         below = stack(*self._tail(answers), self._open.layer, around=attempt(self._wire, policy.timeouts))
-        above: list[Layer] = [] if self._preparer is None else [prepared(self._preparer, monotonic)]
+        above: list[Layer] = [] if self._shaping is None else [self._shaping.above()]
         if answers is not None:
             again = timed(below, policy.observers, self._stats)
             above.append(cached(answers, revival(again, policy.timeouts, _on_engine if self.blocking else behind)))
@@ -122,8 +119,8 @@ class Core:
         if not (policy.retry or policy.hedge or policy.limits or policy.route or policy.prompt or answers):
             return ()
         sharing = () if answers is None else (shared(self._flights), *_remote(answers, policy), stored(answers))
-        if self._aligner is not None:
-            sharing = (*sharing, aligned(self._aligner, policy.observers, monotonic))
+        if self._shaping is not None:
+            sharing = (*sharing, self._shaping.below(policy.observers))
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
 
     def with_policy(self, policy: Policy) -> Core:
@@ -137,7 +134,7 @@ class Core:
         if any(getattr(policy, name) != getattr(self.policy, name) for name in _WAY):
             copy._flights = Flights(self._stats.settled)  # whoever joins a flight takes its way
         if policy.prompt != self.policy.prompt:
-            copy._preparer = copy._aligner = None
+            copy._shaping = None
         copy._build()
         return copy
 
@@ -199,7 +196,9 @@ class Core:
         whole("connections", connections)
         instance("tokenizer", tokenizer, bool)
         if tokenizer:
-            self._counting().load()
+            from fastclient.prompt.counting import counting
+
+            counting(self.target.model).load()
         if self._store is not None:
             await anyio.to_thread.run_sync(self._store.open)
         done = await warmed(self._wire, self.target, self.policy.timeouts, connections)
@@ -214,22 +213,7 @@ class Core:
 
     def count(self, request: Request) -> Count:
         """The tokens of a prompt as it would be sent."""
-        counting = self._counting()
-        preparer = self._preparer or Preparer(Prompt(squeeze=False, stable=False), self.target)
-        try:
-            ready = preparer.prepare(request, monotonic())
-            return counting.count(ready, preparer.count(ready))
-        except FastClientError:
-            raise
-        except Exception:  # such as half a surrogate pair: it cannot be sent, but how long it is can be told
-            from fastclient.prompt.counting import roughly
-
-            return roughly(request)
-
-    def _counting(self) -> Counting:
-        from fastclient.prompt.counting import counting
-
-        return counting(self.target.model)
+        return (self._shaping or _shaping(None, self.target)).count(request)
 
     def stats(self) -> Stats:
         return self._stats.snapshot()
@@ -276,6 +260,13 @@ class Switch:
             return await handler(call)
 
         return checking
+
+
+def _shaping(prompt: Prompt | None, target: Target) -> Shaping:
+    """The prompt lever; importing it takes a while, which clients without it are spared."""
+    from fastclient.prompt.shaping import UNSHAPED, Shaping
+
+    return Shaping(UNSHAPED if prompt is None else prompt, target)
 
 
 def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
