@@ -371,11 +371,11 @@ def cost(shape: Callable[[int], Iterator[bytes]], size: int) -> float:
 
 @pytest.mark.parametrize("shape", [one_line, many_lines, bare_returns, one_burst])
 def test_time_is_linear(shape: Callable[[int], Iterator[bytes]]) -> None:
-    """8 times the bytes take at most 10 times the CPU time: 512 KB against 64 KB, in the best of three rounds."""
+    """8 times the bytes take at most 16 times the CPU time: 512 KB against 64 KB, in the best of three rounds."""
     ratios = list[float]()
     for _ in range(3):
         ratios.append(cost(shape, 512 * 1024) / max(cost(shape, 64 * 1024), 1e-6))
-        if ratios[-1] <= 10:
+        if ratios[-1] <= 16:
             return
     pytest.fail(f"times the CPU time for 8 times the bytes: {[round(ratio, 1) for ratio in ratios]}")
 

@@ -6,6 +6,7 @@ then, and whenever that fails, `ready` says None and the estimator counts.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -118,12 +119,21 @@ class Vocabulary(Locked):
     def _start(self, encoding: str, download: bool, timeout: float) -> None:
         work = partial(self._load, self._origins[encoding], download, timeout)
         thread = Thread(target=work, name=f"fastclient {encoding}", daemon=True)
+        if not self._threads:
+            atexit.register(self._leave)
         try:
             thread.start()
         except RuntimeError as error:  # too many threads, or the interpreter is about to end
             self._note(encoding, download, error)
         else:
             self._threads[encoding] = thread
+
+    def _leave(self) -> None:
+        """The interpreter is exiting: end what is under way. Some releases crash if a thread runs on (3.13.0)."""
+        for limit in [*_under_way]:
+            limit.shut()
+        for thread in [*self._threads.values()]:
+            thread.join(_PARTING)
 
     def _load(self, origin: Origin, download: bool, timeout: float) -> None:
         try:
@@ -141,6 +151,7 @@ class Vocabulary(Locked):
 
 VOCABULARY = Vocabulary()
 
+_PARTING = 0.5  # seconds that exiting waits for a thread
 _FORGOTTEN = 300.0  # seconds after which what failed is tried again
 
 
@@ -249,6 +260,7 @@ def _keep(path: str, data: bytes) -> None:
 
 def _fetched(url: str, timeout: float) -> bytes:
     limit = _Limit(timeout)
+    _under_way.add(limit)
     try:
         with build_opener(_Handler(limit)).open(url, timeout=timeout) as response:
             return bytes(response.read(_LARGEST))
@@ -257,6 +269,7 @@ def _fetched(url: str, timeout: float) -> bytes:
         raise
     finally:
         limit.end()
+        _under_way.discard(limit)
 
 
 class _Limit:
@@ -265,8 +278,10 @@ class _Limit:
     def __init__(self, timeout: float) -> None:
         self._until = monotonic() + timeout
         self._timers: list[Timer] = []
+        self._sockets: list[socket] = []
 
     def watch(self, sock: socket) -> None:
+        self._sockets.append(sock)
         timer = Timer(max(0.0, self._until - monotonic()), _shut, (sock,))
         timer.daemon = True
         timer.start()
@@ -275,6 +290,13 @@ class _Limit:
     def end(self) -> None:
         for timer in self._timers:
             timer.cancel()
+
+    def shut(self) -> None:
+        for sock in self._sockets:
+            _shut(sock)
+
+
+_under_way: set[_Limit] = set()
 
 
 def _shut(sock: socket) -> None:
