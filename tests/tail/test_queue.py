@@ -23,6 +23,8 @@ from fastclient.testing import FakeProvider, Hang, ProviderServer, ServerRequest
 from tests.engine.doors import PROMPT, WORLDS, AsyncDoor, Door, ThreadDoor, in_new_thread, seen
 from tests.engine.test_leaving import ENDLESS, left, left_blocking
 
+pytestmark = pytest.mark.slow
+
 # --- in all worlds ----------------------------------------------------------------------------------------------------
 
 

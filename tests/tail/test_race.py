@@ -37,6 +37,8 @@ from fastclient.observe.events import CallFinished
 from fastclient.testing import Hang, ProviderServer, Reset, ServerRequest, Status, Tokens, Wait, faults
 from tests.engine.doors import ASYNC_WORLDS, PROMPT, WORLDS, AsyncDoor, Door, ThreadDoor, seen
 
+pytestmark = pytest.mark.slow
+
 USUAL = (Wait(0.01), Tokens("Usual."))
 COPY = (Wait(0.05), Tokens("From the copy."))
 BUDGET = 0.05
