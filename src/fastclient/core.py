@@ -205,7 +205,7 @@ class Core:
         if prompt is None or done.error:
             return done
         try:
-            reply = await self.inside(_opening(prompt, self.target.provider), lambda: None)
+            reply = await self.inside(_opening(prompt, find(self.target.provider).shortest), lambda: None)
         except FastClientError as error:
             return replace(done, error=type(error).__name__)
         usage = reply.usage
@@ -283,10 +283,10 @@ def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
     return (layer,)
 
 
-def _opening(request: Request, provider: str) -> Request:
-    """A request that has the provider read the prompt and write as good as nothing."""
+def _opening(request: Request, shortest: int) -> Request:
+    """A request that has the provider read the prompt and write as good as nothing: `shortest` tokens."""
     params = {name: value for name, value in request.params.items() if name not in _WHOLE_ANSWERS}
-    params["max_tokens"] = 0 if provider == "anthropic" else 1
+    params["max_tokens"] = shortest
     return replace(request, params=params, cache="off", priority="background")
 
 

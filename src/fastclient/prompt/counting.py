@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from fastclient.prompt.piece import Prepared
-from fastclient.prompt.tokens import Count, Size, Sizes, counted, size_of, size_of_tool
+from fastclient.prompt.tokens import REPLY, Count, Size, Sizes, counted, size_of, size_of_tool
 from fastclient.prompt.vocabulary import VOCABULARY, encoding_for
 from fastclient.types import Request
 
 __all__ = ["Counting", "counting", "roughly"]
-
-_REPLY = 3  # tokens that open the answer
 
 
 @lru_cache(maxsize=64)
@@ -56,4 +54,4 @@ def roughly(request: Request) -> Count:
 
 
 def _total(sizes: Sequence[Size]) -> Size:
-    return Size(sum(size.n for size in sizes) + _REPLY, sum(size.high for size in sizes) + _REPLY)
+    return Size(sum(size.n for size in sizes) + REPLY, sum(size.high for size in sizes) + REPLY)

@@ -10,14 +10,13 @@ from fastclient.errors import PromptTooLong
 from fastclient.prompt.arrange import parts_of
 from fastclient.prompt.lineage import Conversation
 from fastclient.prompt.piece import Piece, Pieces, Prepared
+from fastclient.prompt.tokens import REPLY, SPREAD
 from fastclient.prompt.trim import Cut, trim
 from fastclient.types import Documents
 
 __all__ = ["Budget"]
 
-_REPLY = 3  # tokens that open the answer
-_ESTIMATED = 1.06  # how much an estimate may fall short, with tokenizers that it was made for
-_REPORTED = 1.02  # the same once it is scaled by what a provider reported
+_REPORTED = 1.02  # how much an estimate may fall short that is scaled by what a provider reported
 _STEP = 64  # tokens
 _UNSTEADY = 0.05  # a scale that is further off than this is set anew
 
@@ -41,7 +40,7 @@ class Budget:
         sizes, room = self._sizes(ready, scale)
         body = ready.tail
         room -= _reserved(ready.conversation, sum(sizes[body:]))
-        if not cold and sum(sizes[:body]) + _REPLY <= room:
+        if not cold and sum(sizes[:body]) + REPLY <= room:
             return
         full, documents = ready.pieces, ready.documents
         if documents:
@@ -59,7 +58,7 @@ class Budget:
     def _sizes(self, ready: Prepared, scale: float | None) -> tuple[list[float], float]:
         """What the messages take, and the room they have, both in estimated tokens."""
         if self.known or scale is not None:
-            margin = _ESTIMATED if scale is None else scale * _REPORTED
+            margin = SPREAD if scale is None else scale * _REPORTED
             return [piece.size for piece in ready.pieces], self.limit / margin - ready.tools.size
         return [piece.high for piece in ready.pieces], self.limit - ready.tools.high
 

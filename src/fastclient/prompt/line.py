@@ -39,15 +39,11 @@ def line_of(prepared: Prepared, rules: Rules) -> tuple[Line, Sequence[Place] | N
         chain=prepared.chain,
         blocks=list(accumulate([piece.blocks for piece in pieces], initial=0)),
         static=prepared.static,
-        history=prepared.static if _is_alone(prepared) else prepared.tail,
+        history=prepared.static if prepared.is_alone else prepared.tail,
         markable=partial(_markable, prepared, rules, None),
         family=prepared.chain[prepared.static],
     )
     return _under(line, prepared, rules), None
-
-
-def _is_alone(prepared: Prepared) -> bool:
-    return prepared.tail <= prepared.static + 1
 
 
 def _order(prepared: Prepared) -> Sequence[int] | None:
@@ -82,7 +78,7 @@ def _placed(prepared: Prepared, rules: Rules, order: Sequence[int]) -> tuple[Lin
 
     static = behind[prepared.static - 1]
     history = static
-    if not _is_alone(prepared):
+    if not prepared.is_alone:
         history = max(behind[number] for number in range(prepared.tail))
     elif documents:
         history = documents[-1]

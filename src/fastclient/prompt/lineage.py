@@ -133,7 +133,7 @@ class Sent:
 
     def instructed(self, new: Prepared) -> Prepared | None:
         """The last request with one turn, as this one has, and instructions that may be another version of its."""
-        return self._by_front.get(_front(new)) if _is_alone(new) else None
+        return self._by_front.get(_front(new)) if new.is_alone else None
 
     def add(self, new: Prepared, name: object, settings: str) -> None:
         """This request was sent."""
@@ -144,12 +144,8 @@ class Sent:
             self._by_last.put(new.pieces[new.tail - 1].print, new, length)
         if name is not None:
             self._by_name.put(name, new, length)
-        if _is_alone(new):
+        if new.is_alone:
             self._by_front.put(_front(new), new, length)
-
-
-def _is_alone(prepared: Prepared) -> bool:
-    return prepared.tail <= prepared.static + 1
 
 
 def _front(prepared: Prepared) -> tuple[int, frozenset[str]]:

@@ -145,6 +145,11 @@ class Prepared:
         return self.tools.size + sum([piece.size for piece in self.pieces])
 
     @property
+    def is_alone(self) -> bool:
+        """Whether there is one turn only: it may be the beginning of a conversation, or all there ever is of it."""
+        return self.tail <= self.static + 1
+
+    @property
     def length(self) -> int:
         """Its bytes, without the tools."""
         return sum([piece.length for piece in self.pieces])

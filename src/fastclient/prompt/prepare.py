@@ -20,7 +20,7 @@ from fastclient.prompt.lineage import Conversation, Conversations
 from fastclient.prompt.piece import Pieces, Prepared, chained
 from fastclient.prompt.prefix import NO_TOOLS, ToolOrder, Tools, measured, steady
 from fastclient.prompt.rules import rules_of
-from fastclient.prompt.tokens import Count, Size, anchored, counted
+from fastclient.prompt.tokens import REPLY, SPREAD, Count, Size, anchored, counted
 from fastclient.target import Target
 from fastclient.types import Call, Message, Request, Shape
 
@@ -28,8 +28,6 @@ __all__ = ["Preparer", "prepared"]
 
 logger = logging.getLogger("fastclient")
 
-_REPLY = 3  # tokens that open the answer
-_ESTIMATED = 1.06
 _TOOLS = 1000  # of a conversation whose places are kept
 _SYSTEM = ("system", "developer")
 
@@ -92,9 +90,9 @@ class Preparer:
             answered = bool(known.resent) and length < len(pieces) and pieces[length].message["role"] == "assistant"
             added = sum([piece.size for piece in pieces[length + answered :]])
             return anchored(anchor, added=added, dropped=known.passing, resent=known.resent if answered else 0)
-        n, high = ready.size + _REPLY, ready.high + _REPLY
+        n, high = ready.size + REPLY, ready.high + REPLY
         ratio = known.target.mean if anchor is None else anchor.ratio
-        return counted(Size(n, n * _ESTIMATED if self.rules.tokenizer_known else high), ratio=ratio)
+        return counted(Size(n, n * SPREAD if self.rules.tokenizer_known else high), ratio=ratio)
 
     def _join(self, ready: Prepared) -> None:
         """Put what changes each time into the last turn, where the target takes no two turns of one role."""

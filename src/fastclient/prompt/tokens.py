@@ -20,6 +20,8 @@ from fastclient.prompt.estimator import Size, estimate, size_of_text
 from fastclient.types import Message
 
 __all__ = [
+    "REPLY",
+    "SPREAD",
     "Anchor",
     "Count",
     "Size",
@@ -37,6 +39,10 @@ __all__ = [
 Source = Literal["usage", "tiktoken", "estimate"]
 
 _CHARACTERS = 4  # per token, in English prose; near enough to tell a long prompt from a short one
+REPLY = 3
+"""Tokens that open the answer."""
+SPREAD = 1.06
+"""How much more than estimated a prompt may have, with the tokenizers that the estimator was made for."""
 _FRAME = 4  # tokens around each message, tool and tool call
 _EXACT, _ANCHORED, _SCALED = 0.01, 0.01, 0.02  # how far off a tokenizer, a report, and an older report may be
 

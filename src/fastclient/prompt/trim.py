@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from fastclient.checks import share
 from fastclient.errors import ConfigError, PromptTooLong
+from fastclient.prompt.tokens import REPLY
 from fastclient.types import Message
 
 __all__ = ["Cut", "trim"]
 
-_REPLY = 3  # tokens that open the answer
 _ROUNDING = 1e-6  # tokens; sums of floats depend on the order by less than this
 
 
@@ -57,14 +57,14 @@ def trim(
     if len(sizes) != len(messages):
         raise ConfigError.at("sizes", f"there are {len(sizes)} for {len(messages)} messages")
     read = _read(messages)
-    kept, needed = tuple(range(len(messages))), sum(sizes) + _REPLY
+    kept, needed = tuple(range(len(messages))), sum(sizes) + REPLY
     start, moved = 0, False
     if cold or needed > budget + _ROUNDING:
-        start, moved = _replayed(read, sizes, budget - _REPLY, keep, cold)
+        start, moved = _replayed(read, sizes, budget - REPLY, keep, cold)
     if start or read.broken:
         pinned = [at for at in read.pinned if at < start]
         kept = (*pinned, *[at for at in kept[start:] if at not in read.broken])
-        needed = sum([sizes[at] for at in kept]) + _REPLY
+        needed = sum([sizes[at] for at in kept]) + REPLY
     if needed > budget + _ROUNDING:
         raise _too_long(needed, budget)
     return Cut(kept, needed, len(messages) - len(kept), moved)

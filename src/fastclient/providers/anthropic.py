@@ -32,6 +32,7 @@ _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", 
 
 
 class Anthropic:
+    shortest = 0  # the prompt is read, and written to the cache
     base_url = "https://api.anthropic.com"
     key_variable = "ANTHROPIC_API_KEY"
     url_variable = "ANTHROPIC_BASE_URL"

@@ -54,8 +54,9 @@ class Reader(Protocol):
 
 
 class Dialect(Protocol):
-    """A provider's format."""
+    """A provider's format. `shortest` is the smallest number of tokens that an answer may be limited to."""
 
+    shortest: int
     base_url: str
     key_variable: str
     url_variable: str

@@ -23,6 +23,7 @@ __all__ = ["dialect"]
 
 
 class OpenAI:
+    shortest = 1
     base_url = "https://api.openai.com/v1"
     key_variable = "OPENAI_API_KEY"
     url_variable = "OPENAI_BASE_URL"
