@@ -10,16 +10,18 @@ VENV   ?= .venv
 ARGS   ?=
 NO_UV  ?=
 
-BIN := $(VENV)/bin
-UV  := $(if $(NO_UV),,$(shell uv --version >/dev/null 2>&1 && echo uv))
+OLDER := $(if $(filter file,$(origin VENV)),.venv-older,$(VENV))
+ENVS  := $(sort $(VENV) $(OLDER))
+BIN   := $(VENV)/bin
+UV    := $(if $(NO_UV),,$(shell uv --version >/dev/null 2>&1 && echo uv))
 
 ifdef UV
-  MAKE_VENV = uv venv --quiet --clear $(if $(PYTHON),--python '$(PYTHON)') '$(VENV)'
-  INSTALL   = uv pip install --quiet --python '$(BIN)/python'
+  MAKE_VENV = uv venv --quiet --clear $(if $(PYTHON),--python '$(PYTHON)') '$(@D)'
+  INSTALL   = uv pip install --quiet --python '$(@D)/bin/python'
 else
   MAKE_VENV = $(or $(PYTHON),python3) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")' \
-	&& $(or $(PYTHON),python3) -m venv --clear '$(VENV)'
-  INSTALL   = '$(BIN)/python' -m pip install --quiet --disable-pip-version-check
+	&& $(or $(PYTHON),python3) -m venv --clear '$(@D)'
+  INSTALL   = '$(@D)/bin/python' -m pip install --quiet --disable-pip-version-check
 endif
 
 # Benchmarks that are programs of their own; test_*.py and bench_*.py are pytest's.
@@ -27,17 +29,20 @@ BENCH_SCRIPTS := $(sort $(filter-out benchmarks/test_% benchmarks/bench_% benchm
 	$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench soak lock clean
+.PHONY: help demo test test-older lint format types bench soak lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.have-run ## show what each lever saves; needs no key and no network
 	'$(BIN)/python' -m fastclient demo $(ARGS)
 
 test: $(VENV)/.have-test ## run the tests, e.g. ARGS="-k hedge -x"
 	'$(BIN)/python' -m pytest $(ARGS)
+
+test-older: $(OLDER)/.have-older ## run the tests of other people's libraries with their older releases
+	'$(OLDER)/bin/python' -m pytest tests/doors $(ARGS)
 
 lint: $(VENV)/.have-lint ## check style and formatting
 	'$(BIN)/ruff' check .
@@ -66,6 +71,7 @@ lock: ## resolve all dependencies afresh into requirements/*.txt (needs uv)
 		--format requirements.txt "$$@" --output-file requirements/$$name.txt >/dev/null; }; \
 	write run --no-dev --extra cli --group build; \
 	write test --no-dev --extra all --group test; \
+	write older --no-dev --extra cli --group older; \
 	write lint --only-group lint; \
 	write types --only-group types; \
 	write bench --only-group bench
@@ -76,17 +82,21 @@ clean: ## remove environments, caches and build results
 
 # --- environments -----------------------------------------------------------------------------------------------------
 
-$(VENV)/.have-venv:
+$(ENVS:%=%/.have-venv):
 	$(MAKE_VENV)
 	@touch '$@'
 
-$(VENV)/.have-run: requirements/run.txt pyproject.toml $(VENV)/.have-venv
+$(ENVS:%=%/.have-run): %/.have-run: requirements/run.txt pyproject.toml %/.have-venv
 	$(INSTALL) --require-hashes -r requirements/run.txt
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch '$@'
 
 $(VENV)/.have-test: requirements/test.txt $(VENV)/.have-run
 	$(INSTALL) --require-hashes -r requirements/test.txt
+	@touch '$@'
+
+$(OLDER)/.have-older: requirements/older.txt $(OLDER)/.have-run
+	$(INSTALL) --require-hashes -r requirements/older.txt
 	@touch '$@'
 
 $(VENV)/.have-lint $(VENV)/.have-types $(VENV)/.have-bench: $(VENV)/.have-%: requirements/%.txt $(VENV)/.have-venv
