@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 
 from fastclient.cache.exact import Answers, cached, stored
+from fastclient.cache.key import Keys, keyed
 from fastclient.cache.revive import revival
 from fastclient.cache.store import Remote
 from fastclient.checks import instance, whole
@@ -43,7 +44,7 @@ from fastclient.types import Call, Messages, Reply, Request
 from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire
 
-__all__ = ["Core"]
+__all__ = ["Core", "wire_for"]
 
 if TYPE_CHECKING:
     from fastclient.prompt.shaping import Shaping
@@ -56,6 +57,8 @@ _WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache", "prompt")  # w
 
 class Core:
     """A client without its door."""
+
+    _keys: Keys | None = None
 
     def __init__(
         self,
@@ -80,13 +83,41 @@ class Core:
             headers={**target.headers, **(headers or {})},
             allow_http=target.allow_http or allow_http,
         )
-        self.target = _resolved(target, key_needed=isinstance(wire, str))
+        target = _resolved(target, key_needed=isinstance(wire, str))
+        opened = wire_for(wire, policy)
+        self._own_wire = isinstance(wire, str)
+        self._set_up(target, policy, attempt(opened, policy.timeouts), opened, blocking)
+
+    @classmethod
+    def of(
+        cls,
+        handler: Handler,
+        target: Target,
+        policy: Policy,
+        *,
+        wire: Wire | None,
+        blocking: bool,
+        keys: Keys | None = None,
+    ) -> Core:
+        """The layers of a policy around any handler. The wire, if there is one, is closed with it.
+
+        With `keys`, calls that ask the same at the same time share one, also without a cache.
+        """
+        instance("policy", policy, Policy)
+        core = object.__new__(cls)
+        core._own_wire = True
+        core._keys = keys
+        core._set_up(target, policy, handler, wire, blocking)
+        return core
+
+    def _set_up(self, target: Target, policy: Policy, handler: Handler, wire: Wire | None, blocking: bool) -> None:
+        self.target = target
         self.policy = policy
         self.blocking = blocking
+        self._around = handler
         self._stats = StatsRecorder()
         self._open = Switch(blocking)
-        self._own_wire = isinstance(wire, str)
-        self._wire = _wire(wire, policy)
+        self._wire = wire
         self._upstreams = Upstreams(policy.limits)
         self._flights = Flights(self._stats.settled)
         self._shaping: Shaping | None = None
@@ -98,12 +129,15 @@ class Core:
         self._store = None if answers is None else answers.store
         if policy.prompt is not None and self._shaping is None:
             self._shaping = _shaping(policy.prompt, self.target)
-        below = stack(*self._tail(answers), self._open.layer, around=attempt(self._wire, policy.timeouts))
+        tail = self._tail(answers)
+        below = stack(*tail, self._open.layer, around=self._around)
         above: list[Layer] = [] if self._shaping is None else [self._shaping.above()]
         if answers is not None:
             again = timed(below, policy.observers, self._stats)
             above.append(cached(answers, revival(again, policy.timeouts, _on_engine if self.blocking else behind)))
-        across = (seam,) if self.blocking else ()
+        elif self._keys is not None:
+            above.append(keyed(self._keys))
+        across = (seam,) if self.blocking and (tail or self._wire is not None) else ()
         self.handler = timed(stack(*above, *across, around=below), policy.observers, self._stats)
         self._inside = timed(stack(*above, around=below), policy.observers, self._stats)
 
@@ -116,9 +150,13 @@ class Core:
     def _tail(self, answers: Answers | None) -> tuple[Layer, ...]:
         """The layers between the seam and the attempt, outermost first; those not asked for are not there."""
         policy = self.policy
-        if not (policy.retry or policy.hedge or policy.limits or policy.route or policy.prompt or answers):
+        if not (
+            policy.retry or policy.hedge or policy.limits or policy.route or policy.prompt or answers or self._keys
+        ):
             return ()
-        sharing = () if answers is None else (shared(self._flights), *_remote(answers, policy), stored(answers))
+        sharing: tuple[Layer, ...] = () if answers is None and self._keys is None else (shared(self._flights),)
+        if answers is not None:
+            sharing = (*sharing, *_remote(answers, policy), stored(answers))
         if self._shaping is not None:
             sharing = (*sharing, self._shaping.below(policy.observers))
         return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
@@ -131,10 +169,21 @@ class Core:
         copy = object.__new__(Core)
         copy.__dict__.update(self.__dict__)
         copy.policy = policy
+        if self._wire is not None:
+            copy._around = attempt(self._wire, policy.timeouts)
         if any(getattr(policy, name) != getattr(self.policy, name) for name in _WAY):
             copy._flights = Flights(self._stats.settled)  # whoever joins a flight takes its way
         if policy.prompt != self.policy.prompt:
             copy._shaping = None
+        copy._build()
+        return copy
+
+    def toward(self, target: Target) -> Core:
+        """A copy for calls to another target, which shares all that does not belong to one."""
+        copy = object.__new__(Core)
+        copy.__dict__.update(self.__dict__)
+        copy.target = target
+        copy._shaping = None
         copy._build()
         return copy
 
@@ -154,7 +203,7 @@ class Core:
         clock = monotonic if self.blocking else running_clock()
         started = clock()
         record = CallRecord(clock, started, consumer=0.0 if held else None)
-        deadline = started + (request.timeout or self.policy.timeouts.total)
+        deadline = started + (request.timeout or (request.timeouts or self.policy.timeouts).total)
         return Call(
             id=f"{getrandbits(64):016x}",
             request=request,
@@ -201,6 +250,8 @@ class Core:
             counting(self.target.model).load()
         if self._store is not None:
             await anyio.to_thread.run_sync(self._store.open)
+        if self._wire is None:
+            raise ConfigError.at("client", "has no connections to open")
         done = await warmed(self._wire, self.target, self.policy.timeouts, connections)
         if prompt is None or done.error:
             return done
@@ -234,7 +285,8 @@ class Core:
             if self._store is not None and not self.blocking:
                 await anyio.to_thread.run_sync(self.close_store)
         finally:
-            await self._wire.aclose()
+            if self._wire is not None:
+                await self._wire.aclose()
 
 
 class Switch:
@@ -319,11 +371,16 @@ def _resolved(target: Target, *, key_needed: bool) -> Target:
     return replace(target, api_key=Secret(key))
 
 
-def _wire(wire: Wire | str, policy: Policy) -> Wire:
+def wire_for(wire: Wire | str, policy: Policy) -> Wire:
+    """The wire of this name, or the one given. Raises ConfigError."""
     if not isinstance(wire, str):
         if isinstance(wire, type) or not callable(getattr(wire, "send", None)) or not hasattr(wire, "aclose"):
             raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or an object with send and aclose')
         return wire
+    if wire == "direct":
+        from fastclient.wire.direct.wire import DirectWire
+
+        return DirectWire()
     if wire not in ("httpx2", "httpx"):
         raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or a Wire')
     from fastclient.wire.family import FamilyWire

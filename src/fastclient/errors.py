@@ -165,8 +165,11 @@ class ConnectFailed(TransportError, ConnectionError):
 class StreamCut(TransportError):
     """An answer that broke off after it had begun: cut, ended without its terminal event, or corrupt.
 
-    `partial_text` is what had arrived, `tokens` the number of content chunks it came in.
+    `partial_text` is what had arrived, `tokens` the number of content chunks it came in. `truncated` says that the
+    connection itself ended in order.
     """
+
+    truncated = False
 
     def __init__(self, message: str = "", *, partial_text: str = "", tokens: int = 0) -> None:
         super().__init__(message)

@@ -13,7 +13,7 @@ from fastclient.errors import ConfigError
 from fastclient.parts import Part, laid_out
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
-__all__ = ["Options", "checked", "owned", "snapshot"]
+__all__ = ["Options", "checked", "owned", "snapshot", "steering"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NULLABLE = ("priority", "cache")  # None is no way to leave these out
@@ -84,6 +84,17 @@ def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     return Request(messages=_messages(messages), params=params, **steering)
 
 
+def steering(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What steers fastclient in these options, checked. Raises ConfigError for what does not."""
+    for name, value in options.items():
+        if name not in _STEERING:
+            near = get_close_matches(name, _STEERING, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError.at(name, f"is not known here; known are {', '.join(_STEERING)}{hint}")
+        _STEERING[name](name, value)
+    return dict(options)
+
+
 def _among(*allowed: str) -> Callable[[str, Any], Any]:
     def check(name: str, value: object) -> object:
         one_of(name, value, allowed)
@@ -145,6 +156,8 @@ def _message(message: object, place: str) -> Message:
 
 def snapshot(request: Request) -> Request:
     """The same request, out of its caller's reach: what the caller does to nested parts from now on does not show."""
+    if request.original is not None:
+        return request  # it came as bytes: nobody else has its parts
     messages = tuple(owned(message) for message in request.messages)
     return replace(request, messages=messages, params=owned(request.params))
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeAlias
 
 if TYPE_CHECKING:
+    from fastclient.config import Timeouts
     from fastclient.observe.timing import AttemptRecord, CallRecord
     from fastclient.parts import Part
     from fastclient.prompt.layout import Layout
     from fastclient.prompt.piece import Prepared
+    from fastclient.providers.native.original import Original
     from fastclient.tail.line import Place
     from fastclient.target import Price, Target
 
@@ -76,7 +78,11 @@ _PLAIN = Shape()
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
 class Request:
-    """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent. Never changed."""
+    """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent. Never changed.
+
+    `original` is the request as another library wrote it, with that library's `timeouts`; `repeated` says that the
+    library asks this again because it failed before. `work` is the call of a function that stands in a provider's place.
+    """
 
     messages: tuple[Message, ...] = field(repr=False)
     params: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -89,6 +95,10 @@ class Request:
     samples: int | None = None
     metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
     shape: Shape = _PLAIN
+    original: Original | None = field(default=None, repr=False)
+    timeouts: Timeouts | None = None
+    repeated: bool = False
+    work: object | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

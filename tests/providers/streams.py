@@ -17,7 +17,10 @@ from fastclient.target import Target
 from fastclient.testing import Answer, ServerRequest, ToolCall
 from fastclient.testing.dialects import DIALECTS
 
-TARGETS = {name: Target(f"{name}:test", base_url="https://example.test", api_key="key-for-tests") for name in DIALECTS}
+TARGETS = {
+    name: Target(f"{name}:test", base_url="https://example.test", api_key="key-for-tests")
+    for name in (*DIALECTS, "openai-responses", "gemini")
+}
 _LETTERS = string.ascii_letters + ' \n"\\{}é漢🙂\u2028'
 
 

@@ -7,14 +7,17 @@ The key's own bytes tell nothing: prompts and credentials go through a hash, cre
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b, sha256
 
 import orjson
 
+from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream
 from fastclient.target import Target
-from fastclient.types import Request
+from fastclient.types import Call, Request
 
-__all__ = ["Keys", "tag_of"]
+__all__ = ["Keys", "keyed", "tag_of"]
 
 _VERSION = "fastclient answer 1"  # part of every key: a change of what is hashed makes all old entries misses
 _CREDENTIAL = b"fastclient credential"
@@ -48,7 +51,9 @@ class Keys:
         Costs about a microsecond, and one more for each KB of prompt: canonical JSON (RFC 8785 in spirit: sorted keys,
         no spaces), then SHA-256, which today's processors have built in.
         """
-        said = [self.namespace(request), sample, request.messages, request.params]
+        said: list[object] = [self.namespace(request), sample, request.messages, request.params]
+        if request.original is not None:
+            said.append(request.original.variant)
         try:
             words = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
         except TypeError:
@@ -56,6 +61,19 @@ class Keys:
         digest = sha256(self._target)
         digest.update(words)
         return digest.digest()
+
+
+def keyed(keys: Keys) -> Layer:
+    """The layer that gives calls their keys where no cache does, so that they can be shared."""
+
+    def layer(handler: Handler) -> Handler:
+        async def keying(call: Call) -> Stream:
+            call.record.key = keys.key(call.request)
+            return await handler(replace(call, key=call.record.key))
+
+        return keying
+
+    return layer
 
 
 def tag_of(namespace: str) -> bytes:

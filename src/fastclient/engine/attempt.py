@@ -15,10 +15,10 @@ from fastclient.errors import DeadlineExceeded, FastClientError, ProviderError, 
 from fastclient.observe.timing import AttemptRecord
 from fastclient.providers.decoder import Decoder
 from fastclient.providers.dialect import find
+from fastclient.providers.native.original import outgoing
 from fastclient.providers.rates import rates
-from fastclient.providers.refusal import Scrub, refusal, request_id, scrubber
-from fastclient.target import Target
-from fastclient.types import Call, Chunk
+from fastclient.providers.refusal import refusal, request_id, scrubber
+from fastclient.types import Call, Chunk, Request
 from fastclient.wire.port import Wire, WireResponse
 
 __all__ = ["attempt"]
@@ -40,34 +40,43 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
         record.price, record.destination = target.price, target
         marks = record.marks
         try:
-            dialect = find(target.provider)
             layout = call.layout  # made for one target: another one's cache has not seen this prompt
-            outgoing = dialect.write(request, target, layout if layout and layout.target == target else None)
-            reader = dialect.reader(request, target)
+            sent = outgoing(request, target, layout if layout and layout.target == target else None)
+            reader = find(target.provider).reader(request, target)
         except BaseException as error:
             _note_failure(record, error)
             raise
+        limits = request.timeouts or timeouts
         watchdog = Watchdog(
-            timeouts, start=marks.started, deadline=call.deadline, thinking=reader.thinking, first_token=call.patience
+            limits, start=marks.started, deadline=call.deadline, thinking=reader.thinking, first_token=call.patience
         )
         response: WireResponse | None = None
         try:
             when, cause = watchdog.limit(marks.started)
             marks.until = when
             with anyio.CancelScope(deadline=when):
-                response = await wire.send(outgoing, timeouts, marks)
+                response = await wire.send(sent, limits, marks)
             if response is None:
                 raise watchdog.error(cause, marks.phase)
             if marks.headers is None:
                 marks.note("headers")
             marks.rtt = response.rtt
+            record.status, record.headers = response.status, response.headers
             record.request_id = request_id(response.headers)
             record.rates = rates(response.headers)
             watchdog.answered()
             problem = _problem(response)
             if problem is not None:
-                raise await _refusal(response, target, problem, scrubber(target, request), call)
-            document = "json" in response.headers.get("content-type", "")
+                record.body = await _error_body(response, call)
+                raise refusal(
+                    target.provider,
+                    response.status,
+                    response.headers,
+                    record.body,
+                    scrubber(target, request),
+                    hint=problem or None,
+                )
+            document = "json" in response.headers.get("content-type", "") or _whole(request)
             stream = AttemptStream(response, Decoder(reader, document=document), watchdog, record)
             await stream.open()
             return stream
@@ -93,15 +102,17 @@ class AttemptStream(Stream):
         self._size = 0
         self._failure: FastClientError | None = None  # to raise once the chunks before it are delivered
         self._ended = False
+        self._exhausted = False  # nothing follows in the body
         self._closed = False
 
     async def open(self) -> None:
         """Read until the first content, or to the end of an answer that has none."""
         while self._record.marks.first_content is None and not self._ended:
             if self._failure is not None:
-                raise self._failure
+                break
             self._ahead += await self._read()
         if self._failure is not None and self._record.marks.first_content is None:
+            self._record.body = b"".join(chunk.raw for chunk in self._ahead)
             raise self._failure
 
     async def pull(self) -> Sequence[Chunk]:
@@ -126,7 +137,7 @@ class AttemptStream(Stream):
         return ()
 
     async def aclose(self) -> None:
-        if self._ended and not self._closed:
+        if self._ended and not self._exhausted and not self._closed:
             await self._drain()
         await self._close()
 
@@ -158,6 +169,7 @@ class AttemptStream(Stream):
             if self._size > _MAX_RESPONSE:
                 self._failure = StreamCut(f"the answer exceeds {_MAX_RESPONSE >> 20} MiB")
         elif piece is not None:
+            self._exhausted = True
             chunks = decoder.finish()
         self._account(chunks, began)
         self._ended = self._ended or decoder.done
@@ -225,6 +237,12 @@ class AttemptStream(Stream):
                 return  # the answer is whole: how its connection ends is no matter
 
 
+def _whole(request: Request) -> bool:
+    """Whether a document was asked for, and not a stream: then an empty body is a document too, if a broken one."""
+    original = request.original
+    return original is not None and not (original.asked.streamed or original.turned)
+
+
 async def _let_go(response: WireResponse) -> None:
     try:
         await response.aclose()
@@ -244,8 +262,8 @@ def _problem(response: WireResponse) -> str | None:
     return None if coding == "identity" else f"content-encoding {coding[:20]}, though identity was asked for"
 
 
-async def _refusal(response: WireResponse, target: Target, problem: str, scrub: Scrub, call: Call) -> ProviderError:
-    """The error an answer stands for. Its body may be endless or never come: read some, for a while."""
+async def _error_body(response: WireResponse, call: Call) -> bytes:
+    """The body of an error. It may be endless or never come: read some, for a while."""
     body = bytearray()
     patience = min(call.deadline, call.record.clock() + _ERROR_PATIENCE)
     with anyio.CancelScope(deadline=patience):
@@ -254,9 +272,7 @@ async def _refusal(response: WireResponse, target: Target, problem: str, scrub: 
                 body += piece
         except StreamCut:
             pass  # what came will do
-    return refusal(
-        target.provider, response.status, response.headers, bytes(body[:_MAX_ERROR]), scrub, hint=problem or None
-    )
+    return bytes(body[:_MAX_ERROR])
 
 
 def _note_failure(record: AttemptRecord, error: BaseException) -> None:

@@ -88,6 +88,9 @@ class AttemptRecord:
     destination: Target | None = None
     kept: bool = False  # it broke off, but what it had brought is part of the answer
     rates: tuple[Rate, ...] = ()
+    status: int | None = None  # of the response, once its headers are in
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)  # what a refusal consisted of
 
     @property
     def wasted(self) -> int:

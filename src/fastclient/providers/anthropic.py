@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from fastclient.errors import ConfigError
-from fastclient.providers.dialect import Json, count, encoded, headers, marker, prefilled
+from fastclient.providers.dialect import Ended, Json, count, encoded, headers, prefilled
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.sse import Event
+from fastclient.providers.turns import THOUGHTS, Marks, translating, turned
 from fastclient.target import Target
-from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
+from fastclient.types import Chunk, Request, ToolCallDelta, Usage
 from fastclient.wire.port import WireRequest
 
 if TYPE_CHECKING:
     from fastclient.prompt.layout import Layout
 
-__all__ = ["dialect"]
+__all__ = ["dialect", "root"]
 
 _VERSION = "2023-06-01"
 _STOP = (b'{"type":"message_stop"', b'{"type": "message_stop"')  # from gateways that drop the event names
 _VERSION_IN_NAME = re.compile(r"-(\d{1,2})(?:[-.](\d{1,2}))?(?=-|@|$)")  # claude-3-5-haiku-20241022, claude-opus-4-6
 _MAX_TOKENS = 4096  # the API demands a number; callers who care give one
-_THOUGHTS = ("thinking", "redacted_thinking")
 _UNKNOWN = ("seed", "response_format", "reasoning_effort", "logit_bias", "frequency_penalty", "presence_penalty")
 _FINISH = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
 
@@ -38,8 +35,8 @@ class Anthropic:
     url_variable = "ANTHROPIC_BASE_URL"
 
     def write(self, request: Request, target: Target, layout: Layout | None = None) -> WireRequest:
-        marks = _Marks(layout)
-        system, messages = _messages(request.messages, marks)
+        marks = Marks(layout)
+        system, messages = turned(request.messages, marks)
         if not messages:
             raise ConfigError.at("messages", "must hold more than system messages for Anthropic")
         body: Json = {"model": target.model, **({"system": system} if system else {}), "messages": messages}
@@ -47,8 +44,8 @@ class Anthropic:
         marks.put(body.get("tools") or [], None)
         return WireRequest(
             method="POST",
-            url=f"{_root(target)}/v1/messages",
-            headers=headers(target, self._authentication(target), layout),
+            url=f"{root(target)}/v1/messages",
+            headers=headers(target, self.authentication(target), layout),
             body=encoded(body, layout),
         )
 
@@ -68,20 +65,22 @@ class Anthropic:
         return prefilled(request, text) if number <= (4, 5) else None
 
     def ping(self, target: Target) -> WireRequest:
-        authentication = headers(target, self._authentication(target), content=False)
-        return WireRequest(method="GET", url=f"{_root(target)}/v1/models?limit=1", headers=authentication)
+        authentication = headers(target, self.authentication(target), content=False)
+        return WireRequest(method="GET", url=f"{root(target)}/v1/models?limit=1", headers=authentication)
 
-    def _authentication(self, target: Target) -> dict[str, str]:
+    def authentication(self, target: Target) -> dict[str, str]:
         return {"x-api-key": target.key, "anthropic-version": _VERSION}
 
 
-def _root(target: Target) -> str:
+def root(target: Target) -> str:
     """The base URL without a trailing /v1, which users of other providers are used to write."""
     return (target.base_url or "").removesuffix("/v1")
 
 
 class AnthropicReader:
     """Reads typed events up to `message_stop`."""
+
+    ended: Ended = ""
 
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking
@@ -134,7 +133,7 @@ class AnthropicReader:
             self._counted(data.get("usage")),
             data.get("model"),
             raw,
-            blocks=tuple(block for block in blocks if block["type"] in _THOUGHTS),
+            blocks=tuple(block for block in blocks if block["type"] in THOUGHTS),
         )
 
     def _counted(self, usage: Json | None) -> Usage:
@@ -151,7 +150,7 @@ class AnthropicReader:
 
     def _block(self, index: int, block: Json, raw: bytes) -> Chunk:
         kind = block["type"]
-        self.thinking = kind in _THOUGHTS
+        self.thinking = kind in THOUGHTS
         if self.thinking:
             self._thoughts[index] = dict(block)
         if kind == "tool_use":
@@ -202,10 +201,10 @@ def _params(params: Mapping[str, object]) -> Json:
         stop = out.pop("stop")
         out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
     if "tools" in out:
-        with _translating("tools"):
+        with translating("tools"):
             out["tools"] = [_tool(tool, number) for number, tool in enumerate(out["tools"])]
     parallel = out.pop("parallel_tool_calls", None)
-    with _translating("tool_choice"):
+    with translating("tool_choice"):
         choice = _choice(out.pop("tool_choice", None), parallel if out.get("tools") else None)
     return out if choice is None else out | {"tool_choice": choice}
 
@@ -221,19 +220,8 @@ def _choice(choice: Any, parallel: object) -> Any:
     return {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
 
 
-@contextmanager
-def _translating(place: str) -> Iterator[None]:
-    """Whatever has not the shape it should have is a ConfigError that names its place, and does not quote it."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError.at(place, f"cannot be translated for Anthropic ({type(error).__name__})") from None
-
-
 def _tool(tool: Any, number: int) -> Json:
-    with _translating(f"tools[{number}]"):
+    with translating(f"tools[{number}]"):
         function = tool.get("function")
         if function is None:
             return dict(tool)
@@ -243,95 +231,6 @@ def _tool(tool: Any, number: int) -> Json:
         if "cache_control" in tool:
             translated["cache_control"] = tool["cache_control"]
         return translated
-
-
-class _Marks:
-    """The breakpoints planned for one request: behind a message (None: behind the tools), or behind a part of it."""
-
-    def __init__(self, layout: Layout | None) -> None:
-        self._parts: dict[int | None, list[int | None]] = {}
-        if layout is not None and layout.marking == "cache_control":
-            self._marker = marker(layout.lifetime)
-            for message, part in layout.places:
-                self._parts.setdefault(message, []).append(part)
-
-    def put(self, blocks: list[Json], message: int | None) -> None:
-        """Mark the blocks of a message where that was planned; thinking takes no marker, so the block before does."""
-        for part in self._parts.get(message, ()):
-            last = (at for at in range(len(blocks) - 1, -1, -1) if blocks[at].get("type") not in _THOUGHTS)
-            at = next(last, None) if part is None else part
-            if at is not None and at < len(blocks):
-                blocks[at] = {"cache_control": self._marker, **blocks[at]}
-
-
-def _messages(messages: tuple[Message, ...], marks: _Marks) -> tuple[list[Json], list[Json]]:
-    """Split off the system parts, and merge neighbours of one role: tool results are user content here."""
-    system: list[Json] = []
-    turns: list[Json] = []
-    for number, message in enumerate(messages):
-        role = message["role"]
-        if role in ("system", "developer"):
-            blocks = _content(message.get("content"), number)
-            marks.put(blocks, number)
-            system += blocks
-            continue
-        blocks = _result(message, number) if role in ("tool", "function") else _content(message.get("content"), number)
-        if role == "assistant":
-            blocks += [_use(call, number) for call in _sequence(message.get("tool_calls"))]
-        if not blocks:
-            continue  # an empty turn is an error there
-        marks.put(blocks, number)
-        their_role = "assistant" if role == "assistant" else "user"
-        if turns and turns[-1]["role"] == their_role:
-            turns[-1]["content"] += blocks
-        else:
-            turns.append({"role": their_role, "content": blocks})
-    return system, turns
-
-
-def _content(content: object, number: int) -> list[Json]:
-    if content is None or content == "":
-        return []
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    with _translating(f"messages[{number}].content"):
-        return [_part(part) for part in _sequence(content)]
-
-
-def _part(part: Any) -> Json:
-    """One content part; Anthropic's own kinds pass unchanged."""
-    if part.get("type") != "image_url":
-        return dict(part)
-    image = part["image_url"]
-    translated = {"type": "image", "source": _source(image if isinstance(image, str) else image["url"])}
-    return translated | {"cache_control": part["cache_control"]} if "cache_control" in part else translated
-
-
-def _source(url: str) -> Json:
-    if not url.startswith("data:"):
-        return {"type": "url", "url": url}
-    kind, separator, data = url[5:].partition(";base64,")
-    if not separator:
-        raise ValueError("a data URL that is not base64")
-    return {"type": "base64", "media_type": kind, "data": data}
-
-
-def _result(message: Message, number: int) -> list[Json]:
-    identity = message.get("tool_call_id")
-    if not isinstance(identity, str):
-        raise ConfigError.at(f"messages[{number}].tool_call_id", "must name the tool call it answers")
-    return [{"type": "tool_result", "tool_use_id": identity, "content": _content(message.get("content"), number)}]
-
-
-def _use(call: Any, number: int) -> Json:
-    with _translating(f"messages[{number}].tool_calls"):
-        function = call["function"]
-        arguments = orjson.loads(function.get("arguments") or "{}")
-        return {"type": "tool_use", "id": call["id"], "name": function["name"], "input": arguments}
-
-
-def _sequence(value: object) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else []
 
 
 dialect = Anthropic()

@@ -15,13 +15,20 @@ from fastclient.providers.dialect import Reader
 from fastclient.providers.sse import Event, EventTooLarge, SSEParser
 from fastclient.types import Chunk
 
-__all__ = ["Decoder"]
+__all__ = ["Decoder", "is_stream"]
 
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
+def is_stream(body: bytes | bytearray) -> bool:
+    """Whether a body is a stream of events, going by its first visible byte: a comment, or one of the four fields."""
+    return body.lstrip(_BLANK).startswith((b":", b"d", b"e", b"i", b"r"))
+
+
 class Decoder:
-    """Decodes one answer. After each call look at `done` and `error`; chunks returned with an error come before it.
+    """Decodes one answer. After each call look at `done` and `error`; chunks returned with an error come before it. The
+    bytes of an error that the provider sent are a chunk too, which means nothing else.
 
     Whether the body is a stream or a document shows in its first visible byte. Content types are not to be trusted;
     `document` is what this one promised, and decides for an empty body only.
@@ -54,11 +61,10 @@ class Decoder:
         """Take the next bytes of the body."""
         if self._whole is None:
             self._body += piece
-            start = self._body.lstrip(b" \t\r\n\xef\xbb\xbf")
-            if not start:
+            if not self._body.lstrip(_BLANK):
                 self._reader.pings += 1  # blank lines, sent to keep the connection open
                 return []
-            self._whole = not start.startswith((b":", b"d", b"e", b"i", b"r"))  # a comment, or one of the four fields
+            self._whole = not is_stream(self._body)
             piece = bytes(self._body)
             if not self._whole:
                 self._body.clear()
@@ -83,8 +89,13 @@ class Decoder:
             return self._read_document(bytes(self._body))
         last = self._parser.finish()
         chunks = self._read([last]) if last is not None else []
+        if self._reader.ended == "maybe" and not self._suspect and self.error is None:
+            self.done = True
+            if last is None and (rest := self._parser.tail):
+                chunks.append(Chunk(raw=rest))
         if not self.done and self.error is None:
             self.error = StreamCut("the stream ended without its terminal event")
+            self.error.truncated = True
         return chunks
 
     def _read(self, events: Sequence[Event]) -> list[Chunk]:
@@ -100,6 +111,7 @@ class Decoder:
                 self._suspect = False
             except ProviderError as error:
                 self.error = error
+                chunks.append(Chunk(raw=event.raw))
                 break
             except _UNREADABLE:
                 self.malformed += 1
@@ -108,6 +120,9 @@ class Decoder:
                     self.error = StreamCut("the stream is corrupt: two unreadable events in a row")
                     break
                 self._suspect = True
+            if reader.ended == "here":
+                self.done = True
+                break
         return chunks
 
     def _read_document(self, body: bytes) -> list[Chunk]:
@@ -118,7 +133,7 @@ class Decoder:
             self.error = error
         except _UNREADABLE:
             self.error = ServerFailed("the provider sent a JSON answer that cannot be read", status_code=200)
-        return []
+        return [Chunk(raw=body)]
 
 
 def _sound(chunk: Chunk) -> Chunk:

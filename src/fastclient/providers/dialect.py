@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import orjson
 
@@ -21,24 +21,33 @@ from fastclient.wire.port import WireRequest
 if TYPE_CHECKING:
     from fastclient.prompt.layout import Layout
 
-__all__ = ["Dialect", "Reader", "count", "encoded", "find", "headers", "marker", "prefilled"]
+__all__ = ["Dialect", "Ended", "Json", "Reader", "count", "encoded", "find", "headers", "marker", "prefilled"]
 
 # Provider name -> the module that speaks its format.
-_MODULES = {"openai": "fastclient.providers.openai", "anthropic": "fastclient.providers.anthropic"}
+_MODULES = {
+    "openai": "fastclient.providers.openai",
+    "openai-responses": "fastclient.providers.responses",
+    "anthropic": "fastclient.providers.anthropic",
+    "gemini": "fastclient.providers.gemini",
+    "function": "fastclient.providers.function",
+}
 
 _LOOKED_AT = ("messages", "system")
 
 Json = dict[str, Any]
+Ended = Literal["", "maybe", "here"]
 
 
 class Reader(Protocol):
     """Reads the events of one answer.
 
-    `thinking` is true while the model reasons before or between content; `pings` counts keep-alive events.
+    `thinking` is true while the model reasons before or between content; `pings` counts keep-alive events. `ended` is
+    for formats whose last event is read like the others: it was ("here"), or it was if the body ends now ("maybe").
     """
 
     thinking: bool
     pings: int
+    ended: Ended
 
     def is_end(self, event: Event) -> bool:
         """Whether this event is the terminal one; a stream without it was cut."""
@@ -82,6 +91,10 @@ class Dialect(Protocol):
 
     def ping(self, target: Target) -> WireRequest:
         """A cheap request that opens a connection and costs no tokens."""
+        ...
+
+    def authentication(self, target: Target) -> dict[str, str]:
+        """The headers that say who is asking."""
         ...
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastclient.errors import ConfigError, ProviderError
-from fastclient.providers.dialect import Json, count, encoded, headers, marker, prefilled
+from fastclient.providers.dialect import Ended, Json, count, encoded, headers, marker, prefilled
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
@@ -19,7 +19,7 @@ from fastclient.wire.port import WireRequest
 if TYPE_CHECKING:
     from fastclient.prompt.layout import Layout
 
-__all__ = ["dialect"]
+__all__ = ["dialect", "marked", "renamed"]
 
 
 class OpenAI:
@@ -33,10 +33,8 @@ class OpenAI:
         messages: Sequence[Message] = request.messages
         if layout is not None:
             params |= layout.params
-            messages = _marked(messages, layout)
-        if target.base_url == self.base_url and "max_tokens" in params:
-            # OpenAI's own reasoning models refuse the old name; other servers know only the old one.
-            params.setdefault("max_completion_tokens", params.pop("max_tokens"))
+            messages = marked(messages, layout)
+        params = renamed(params, target.base_url)
         options = params.pop("stream_options", {})
         if options is not None and not isinstance(options, Mapping):
             raise ConfigError.of("stream_options", options, "must be a mapping")
@@ -46,7 +44,7 @@ class OpenAI:
         return WireRequest(
             method="POST",
             url=f"{target.base_url}/chat/completions",
-            headers=headers(target, self._authentication(target), layout),
+            headers=headers(target, self.authentication(target), layout),
             body=encoded(body, layout),
         )
 
@@ -66,15 +64,17 @@ class OpenAI:
         return replace(prefilled(request, text), params={**request.params, **goes_on})
 
     def ping(self, target: Target) -> WireRequest:
-        authentication = headers(target, self._authentication(target), content=False)
+        authentication = headers(target, self.authentication(target), content=False)
         return WireRequest(method="GET", url=f"{target.base_url}/models", headers=authentication)
 
-    def _authentication(self, target: Target) -> dict[str, str]:
+    def authentication(self, target: Target) -> dict[str, str]:
         return {"authorization": f"Bearer {target.key}"} if target.key else {}
 
 
 class OpenAIReader:
     """Reads `chat.completion.chunk` events up to `data: [DONE]`."""
+
+    ended: Ended = ""
 
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking
@@ -131,7 +131,19 @@ class OpenAIReader:
         return refusal(self._provider, 200, {}, raw, self._scrub)
 
 
-def _marked(messages: Sequence[Message], layout: Layout) -> Sequence[Message]:
+def renamed(params: Json, base_url: str | None) -> Json:
+    """The parameters by the names this server knows.
+
+    OpenAI's own reasoning models refuse the old name; other servers know only the old one.
+    """
+    if base_url != dialect.base_url or "max_tokens" not in params:
+        return params
+    known = {name: value for name, value in params.items() if name != "max_tokens"}
+    known.setdefault("max_completion_tokens", params["max_tokens"])
+    return known
+
+
+def marked(messages: Sequence[Message], layout: Layout) -> Sequence[Message]:
     """The messages with a breakpoint behind each part where one was planned."""
     if not layout.places:
         return messages

@@ -43,7 +43,6 @@ def _names() -> dict[str, tuple[Kind | None, str]]:
 
 
 _NAMES = _names()
-_RAW = {name.encode(): name for name in _NAMES}
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _UNIT = r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|d|h|m|s)"
 _PART = re.compile(_UNIT)
@@ -72,11 +71,7 @@ def rates(headers: Mapping[str, str]) -> tuple[Rate, ...]:
 
 
 def _told(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers about quotas. Most answers have none, so this is one walk and no more."""
-    raw = getattr(headers, "raw", None)  # the httpx family: looking up one name costs 3 us there, as does this walk
-    if isinstance(raw, list):
-        found = [(key.lower(), value) for key, value in raw if key.lower() in _RAW]
-        return {_RAW[key]: value.decode("latin-1") for key, value in found} if found else {}
+    """The headers about quotas. Most answers have none."""
     return {name: headers[name] for name in headers if name in _NAMES}
 
 

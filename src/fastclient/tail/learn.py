@@ -44,7 +44,8 @@ def learned(upstreams: Upstreams, timeouts: Timeouts, *, strict: bool) -> Layer:
             lesson = Lesson(upstream, latency, call, record)
             patience = None
             if strict and _plain(call.request):
-                patience = upstream.patience(latency, call.tokens, timeouts.first_token)
+                limit = (call.request.timeouts or timeouts).first_token
+                patience = upstream.patience(latency, call.tokens, limit)
             try:
                 stream = await handler(replace(call, attempt=record, patience=patience))
             except BaseException as error:

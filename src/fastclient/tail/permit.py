@@ -34,7 +34,7 @@ def limited(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
                 if place is None:
                     raise QueueTimeout("no room for a copy", phase="queue")
             else:
-                place = await _admitted(gate, call, timeouts.queue)
+                place = await _admitted(gate, call, (call.request.timeouts or timeouts).queue)
             try:
                 stream = await handler(replace(call, place=place))
             except BaseException:

@@ -38,7 +38,7 @@ def retried(retry: Retry, upstreams: Upstreams, rng: Callable[[], float] = rando
         async def retrying(call: Call) -> Stream:
             upstream = upstreams.of(call.target)
             budget = upstream.retry_budget(retry.budget)
-            if call.role != "retry":  # another layer's, for a call that has paid
+            if call.role != "retry" and not call.request.repeated:  # another's, for a call that has paid
                 budget.deposit()
             retrial = Retrial(retry, budget, call, rng)
             while True:
@@ -60,7 +60,7 @@ class Retrial:
     """Whether and when one call is tried again. Pure."""
 
     def __init__(self, retry: Retry, budget: Budget, call: Call, rng: Callable[[], float]) -> None:
-        self._limit = retry.attempts
+        self._limit = 1 if call.request.repeated else retry.attempts
         self._budget = budget
         self._call = call
         self._rng = rng

@@ -21,6 +21,7 @@ from fastclient.wire.sockets import closed_in_children, proxy_for, round_trip, s
 __all__ = ["Pool"]
 
 _CLOSE = 1.0  # seconds the connections may take to close
+_ROUTES = 1000  # URLs that are kept ready
 _KEEP_ALIVE = 60.0  # seconds an idle connection is kept
 
 # Pools are closed, never collected: an idle connection that is collected before it is closed complains about it.
@@ -38,7 +39,7 @@ class Pool:
         )
         self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
         self._transports: dict[str | None, Any] = {}  # by proxy
-        self._routes: dict[str, Any] = {}  # by URL: a client has very few
+        self._routes: dict[str, tuple[Any, Any, str]] = {}  # by URL: a client has very few
         self.spawn = spawner()
         self.closed = False
         self._loop = ref(loop)
@@ -103,9 +104,8 @@ class Pool:
             "pool": timeouts.queue,
         }
         try:
-            transport = self._routes.get(request.url) or self._route(request.url)
-            url = family.URL(request.url)
-            fixed = {"host": url.netloc.decode("ascii"), "content-length": str(len(request.body))}
+            transport, url, host = self._routes.get(request.url) or self._route(request.url)
+            fixed = {"host": host, "content-length": str(len(request.body))}
             outgoing = family.Request(
                 request.method,
                 url,
@@ -130,8 +130,8 @@ class Pool:
         marks.note("headers")
         return FamilyResponse(response, family, self.leave, rtt=round_trip(response), fragile=self._fragile)
 
-    def _route(self, url: str) -> Any:
-        """The transport for a URL: straight, or through the proxy the environment names for it."""
+    def _route(self, url: str) -> tuple[Any, Any, str]:
+        """The transport for a URL, straight or through a proxy that the environment names; the URL itself; its host."""
         proxy = proxy_for(url)
         if proxy not in self._transports:
             try:
@@ -144,8 +144,11 @@ class Pool:
             except (ImportError, ValueError, self._family.InvalidURL) as error:
                 problem = f"the proxy named by the environment cannot be used ({type(error).__name__})"
                 raise ConfigError.at("proxy", problem) from None
-        self._routes[url] = self._transports[proxy]
-        return self._transports[proxy]
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        parsed = self._family.URL(url)
+        self._routes[url] = self._transports[proxy], parsed, parsed.netloc.decode("ascii")
+        return self._routes[url]
 
 
 @cache

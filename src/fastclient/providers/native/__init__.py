@@ -1,0 +1,1 @@
+"""Requests as the official SDKs write them, one file for each of their formats."""

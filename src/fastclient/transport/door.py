@@ -1,0 +1,113 @@
+"""What both transports share: which requests are calls, the layers for each target, and the way past them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from fastclient.checks import instance
+from fastclient.config import Policy
+from fastclient.core import Core, wire_for
+from fastclient.engine.attempt import attempt
+from fastclient.errors import ConfigError
+from fastclient.target import Target, as_target
+from fastclient.transport.passing import Passing
+from fastclient.transport.recognise import form_of, recognised
+from fastclient.transport.respond import Answered, open_answer
+from fastclient.transport.translated import TRANSLATED
+
+if TYPE_CHECKING:
+    from fastclient.observe.stats import Stats
+
+__all__ = ["Door"]
+
+logger = logging.getLogger("fastclient")
+
+_CORES = 256  # targets whose layers are kept ready
+_NOBODY = Target("openai:-")  # for the layers that others are copied from
+
+
+class Door:
+    """A policy's layers for whatever target an SDK calls. Its targets share connections, statistics and the cache."""
+
+    def __init__(self, policy: Policy | None, *, kind: str, blocking: bool) -> None:
+        self._policy = policy = Policy() if policy is None else instance("policy", policy, Policy)
+        wire = wire_for("httpx2", policy)
+        plain = replace(policy, prompt=None)  # with all targets, so that one without a key is refused now
+        self._first = Core.of(attempt(wire, policy.timeouts), _NOBODY, plain, wire=wire, blocking=blocking)
+        self._cores: dict[tuple[Target, bool], Core] = {}
+        self._told = False
+        self.passing = Passing(kind)
+
+    @property
+    def core(self) -> Core:
+        """The first of its cores, which stands for all of them when they are closed."""
+        return self._first
+
+    def stats(self) -> Stats:
+        return self._first.stats()
+
+    def may_be_call(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
+        """Whether the body of this request is worth a look."""
+        return form_of(method, path, headers)
+
+    async def answer(self, url: str, headers: Mapping[str, str], body: bytes, extensions: Any) -> Answered | None:
+        """The answer to a request; None if it is no call. Raises Raised for what failed on the way."""
+        try:
+            found = recognised(url, headers, body, self._policy, extensions.get("timeout") or {})
+        except ConfigError as error:
+            return _refused(error)
+        if found is None:
+            return None
+        core = self._core(found.target, found.rigid)
+        request = found.request
+        streamed = request.original is not None and request.original.asked.streamed
+        if request.repeated and self._policy.retry is not None and not self._told:
+            self._told = True
+            logger.warning("the SDK tries again what was tried again here already: make its client with max_retries=0")
+        try:
+            call = core.begin(request, held=streamed)
+        except ConfigError as error:
+            return _refused(error)
+        return await open_answer(core.handler, call, retried=self._policy.retry is not None)
+
+    def _core(self, target: Target, rigid: bool) -> Core:
+        """The layers for a target; those that change prompts are left out where a prompt must not be changed."""
+        core = self._cores.get((target, rigid))
+        if core is None:
+            if len(self._cores) >= _CORES:
+                self._cores.clear()
+            policy = _for_provider(self._policy, target.provider)
+            core = self._first.toward(target).with_policy(replace(policy, prompt=None) if rigid else policy)
+            self._cores[target, rigid] = core
+        return core
+
+
+def _for_provider(policy: Policy, provider: str) -> Policy:
+    """The policy with those other targets whose answers the SDK of this provider can be given.
+
+    An answer that broke off is not made whole either: what has come of it is with the SDK already.
+    """
+    hedge, route = policy.hedge, policy.route
+    if hedge is not None and hedge.targets:
+        hedge = replace(hedge, targets=_understood(provider, hedge.targets))
+    if route is not None:
+        fallback = _understood(provider, route.fallback)
+        route = replace(route, fallback=fallback, recover=None) if fallback else None
+    return replace(policy, hedge=hedge, route=route)
+
+
+def _understood(provider: str, targets: Sequence[Target | str]) -> tuple[Target, ...]:
+    understood = (provider, *TRANSLATED.get(provider, ()))
+    return tuple(target for target in map(as_target, targets) if target.provider in understood)
+
+
+def _refused(error: ConfigError) -> Answered:
+    """What cannot be done is told as an error of the request, in a form that all SDKs can read."""
+    told = {"type": "error", "error": {"type": "invalid_request_error", "message": str(error)}}
+    headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
+    return Answered(400, headers, orjson.dumps(told))
