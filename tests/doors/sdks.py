@@ -74,13 +74,21 @@ def asked(client: Any, style: str, calls: Sequence[Mapping[str, Any]]) -> list[S
 def _prepared(client: Any, call: Mapping[str, Any]) -> tuple[Callable[[], Any], int | None]:
     said = {"model": "m", "messages": MESSAGES, **call}
     take = said.pop("take", None)
+    shape = said.pop("shape", None)  # a pydantic class
     if hasattr(client, "chat"):
+        if shape is not None:
+            return partial(client.chat.completions.parse, response_format=shape, **said), take
         return partial(client.chat.completions.with_raw_response.create, **said), take
+    if shape is not None:
+        return partial(client.messages.parse, max_tokens=200, output_format=shape, **said), take
     return partial(client.messages.with_raw_response.create, **{"max_tokens": 200, **said}), take
 
 
 def _in_thread(call: Callable[[], Any], take: int | None, seen: Seen) -> None:
     raw = call()
+    if not hasattr(raw, "headers"):  # of `parse`
+        seen.items.append(repr(raw))
+        return
     seen.told = _told(raw.headers)
     answer = raw.parse()
     if not hasattr(answer, "__next__"):
@@ -105,6 +113,9 @@ async def _on_loop(client: Any, calls: Sequence[Mapping[str, Any]]) -> list[Seen
 
 async def _in_task(call: Callable[[], Any], take: int | None, seen: Seen) -> None:
     raw = await call()
+    if not hasattr(raw, "headers"):  # of `parse`
+        seen.items.append(repr(raw))
+        return
     seen.told = _told(raw.headers)
     answer = raw.parse()
     if isawaitable(answer):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 import fastclient as fc
 from fastclient.testing import Answer, ErrorEvent, ProviderServer, Tokens, ToolCall, faults
@@ -32,7 +33,6 @@ def seen(
     policy: fc.Policy | None,
     script: Any = None,
     *,
-    stream: bool,
     answer: Any = WEATHER,
     options: dict[str, Any] | None = None,
     times: int = 1,
@@ -41,7 +41,7 @@ def seen(
     """The same call, some times, to a server of its own."""
     with ProviderServer(script=script, answer=answer) as server:
         client = sdk_client(sdk, style, server, policy, **(options or {}))
-        return asked(client, style, [{"stream": stream, **said}] * times), server
+        return asked(client, style, [said] * times), server
 
 
 def alike(sdk: str, style: str, policy: str | fc.Policy, script: Any = None, **options: Any) -> Seen:
@@ -85,6 +85,21 @@ class TestTheSame:
         """Also one that is tried again: its last response is what the SDK makes its exception of."""
         script = [faults.status(status, headers={"retry-after-ms": "5"})] * 9
         assert alike(sdk, style, policy, script, stream=stream).error[2] == str(status)
+
+
+class Forecast(BaseModel):
+    city: str
+    rain: bool
+
+
+@sdks
+@styles
+@policies
+def test_structured_output(sdk: str, style: str, policy: str) -> None:
+    """`parse` gives the same object, made of the same answer."""
+    answer = '{"city": "Oslo", "rain": true}'
+    found = alike(sdk, style, policy, answer=answer, shape=Forecast)
+    assert "Forecast(city='Oslo', rain=True)" in found.items[0]
 
 
 @sdks
