@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal, TypeVar, overload
+from urllib.request import getproxies
 
 import httpx
 import httpx2
@@ -16,7 +17,7 @@ __all__ = ["async_http_client", "http_client", "wrap"]
 
 _Client = TypeVar("_Client")
 Family = Literal["httpx", "httpx2"]
-_PLAIN = ("HTTPTransport", "AsyncHTTPTransport", "Transport", "AsyncTransport")
+_SDKS = ("openai", "anthropic")
 
 
 @overload
@@ -65,8 +66,8 @@ def wrap(client: _Client, policy: Policy | None = None) -> _Client:
     """An SDK client like this one, with all its options, whose calls go through the layers of the policy.
 
     For clients of openai and anthropic, blocking or not, in whatever version: `client = fc.wrap(OpenAI(), policy)`.
-    Raises ConfigError for others, and for a client on an HTTP transport of its own, which could not be kept: put
-    `fc.Transport` under that one.
+    Raises ConfigError for others, and for one that was given an `http_client`, whose certificates, proxies and mounts
+    would be lost: make that on `fc.Transport`.
     """
     given: Any = client
     inner: Any = getattr(given, "_client", None)
@@ -77,9 +78,9 @@ def wrap(client: _Client, policy: Policy | None = None) -> _Client:
         raise ConfigError.at("client", f"{problem}, not a {type(client).__name__}") from None
     if not callable(getattr(given, "with_options", None)):
         raise ConfigError.at("client", f"a {type(client).__name__} cannot be given another HTTP client")
-    if type(inner._transport).__name__ not in _PLAIN:
-        own = type(inner._transport).__name__
-        raise ConfigError.at("client", f"has an HTTP transport of its own ({own}): put fc.Transport under it yourself")
+    own = type(inner).__module__.partition(".")[0] not in _SDKS or (inner._mounts and not getproxies())
+    if own and not isinstance(inner._transport, (Transport, AsyncTransport)):
+        raise ConfigError.at("client", "has an HTTP client of its own: make that one on fc.Transport(policy)")
     make: Any = async_http_client if isinstance(inner, family.AsyncClient) else http_client
     wrapped: _Client = given.with_options(http_client=make(policy, family=family.__name__))
     return wrapped

@@ -16,7 +16,7 @@ from fastclient.engine.attempt import attempt
 from fastclient.errors import ConfigError
 from fastclient.target import Target, as_target
 from fastclient.transport.passing import Passing
-from fastclient.transport.recognise import form_of, recognised
+from fastclient.transport.recognise import recognised
 from fastclient.transport.respond import Answered, open_answer
 from fastclient.transport.translated import TRANSLATED
 
@@ -50,10 +50,6 @@ class Door:
 
     def stats(self) -> Stats:
         return self._first.stats()
-
-    def may_be_call(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
-        """Whether the body of this request is worth a look."""
-        return form_of(method, path, headers)
 
     async def answer(self, url: str, headers: Mapping[str, str], body: bytes, extensions: Any) -> Answered | None:
         """The answer to a request; None if it is no call. Raises Raised for what failed on the way."""

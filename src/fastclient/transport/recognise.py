@@ -19,7 +19,7 @@ from fastclient.request import steering
 from fastclient.target import Target
 from fastclient.types import Request
 
-__all__ = ["Recognised", "form_of", "recognised"]
+__all__ = ["Recognised", "may_be_call", "recognised"]
 
 _PATHS = ("/chat/completions", "/responses", "/messages", ":generateContent", ":streamGenerateContent")
 _LARGEST = 64 * 2**20  # bytes of a body that is looked into
@@ -46,14 +46,9 @@ class Recognised(NamedTuple):
     rigid: bool
 
 
-def form_of(method: str, path: str, headers: Mapping[str, str]) -> bool:
-    """Whether a request may be a call, going by all but its body. `path` is without the query."""
-    return (
-        method == "POST"
-        and path.endswith(_PATHS)
-        and headers.get("content-type", "").startswith("application/json")
-        and "content-encoding" not in headers
-    )
+def may_be_call(method: str, path: str) -> bool:
+    """Whether a request is worth a look. `path` is without the query."""
+    return method == "POST" and path.endswith(_PATHS)
 
 
 def recognised(
@@ -64,6 +59,10 @@ def recognised(
     `limits` are the SDK's own: seconds to connect, between two reads, and so on. Raises ConfigError for steering
     headers (`x-fastclient-cache: off`) that cannot be.
     """
+    if "content-encoding" in headers or not headers.get("content-type", "").startswith("application/json"):
+        return None
+    if not all(map(str.isascii, headers.values())):
+        return None
     found = _asked(url, body, exact=policy.prompt is not None)
     if found is None:
         return None

@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from fastclient.errors import (
+    AuthenticationFailed,
+    BadRequest,
     ConfigError,
     ConnectFailed,
     ConnectTimeout,
     DeadlineExceeded,
     FastClientError,
     LocalUnavailable,
+    NotFound,
     Overloaded,
+    PermissionDenied,
     PromptTooLong,
     ProviderError,
     QueueTimeout,
@@ -39,7 +43,14 @@ _OF_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding", 
 _OF_BODY = frozenset((b"content-length", b"content-type", b"content-encoding"))
 # A redirect is not followed: the HTTP library would take the prompt, and keys it does not know, to another host.
 _NOT_OF_REFUSALS = _OF_CONNECTION | {b"content-length", b"x-should-retry", b"location"}
-_STATUS: Mapping[type[ProviderError], int] = {RateLimited: 429, Overloaded: 529}
+_STATUS: Mapping[type[ProviderError], int] = {
+    BadRequest: 400,
+    AuthenticationFailed: 401,
+    PermissionDenied: 403,
+    NotFound: 404,
+    RateLimited: 429,
+    Overloaded: 529,
+}
 
 # What each failure is in the words of the httpx family; the first that fits.
 _RAISED: tuple[tuple[type[FastClientError], str], ...] = (
@@ -156,7 +167,7 @@ def answered(error: FastClientError, call: Call, *, retried: bool) -> Answered:
             return _refused(error, refusing, original, headers, record)
         if error.retry_after is not None:
             headers.append((b"retry-after", b"%g" % error.retry_after))
-        status = error.status_code or _STATUS.get(type(error), 500)
+        status = _refusing(error)
         if error.body:
             headers.append(_JSON)
             return Answered(status, headers + _told(record), error.body.encode())
@@ -172,13 +183,19 @@ def _refused(
     """The provider's own refusal. One that came as an event is a response of its own for who asked for no events."""
     status, body = attempt.status or 500, attempt.body
     if status < 300 and original.turned:
-        status = _STATUS.get(type(error), 500)
+        status = _refusing(error)
         events = SSEParser().feed(body)
         body = events[-1].data if events else body
         headers = [*_passed_on(attempt, _OF_CONNECTION | _OF_BODY), _JSON, *headers]
     else:
         headers = [*_passed_on(attempt, _NOT_OF_REFUSALS), *headers]
     return Answered(status, headers + _told(record), body)
+
+
+def _refusing(error: ProviderError) -> int:
+    """The status a refusal would have had. One that came as an event has that of the response it came in."""
+    status = error.status_code or 0
+    return status if status >= 400 else _STATUS.get(type(error), 500)
 
 
 def _made(form: Form, status: int, kind: str, message: str, headers: Fields, record: CallRecord) -> Answered:

@@ -18,6 +18,7 @@ from fastclient.engine.detached import Work, spawner
 from fastclient.engine.seam import drive, running_engine
 from fastclient.errors import FastClientError, ProviderError, StreamCut
 from fastclient.transport.door import Door
+from fastclient.transport.recognise import may_be_call
 from fastclient.transport.respond import Answered, Raised, Readable, ends, raised
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Transport(httpx.BaseTransport, httpx2.BaseTransport):
         """Answer one request of either library."""
         family = family_of(request)
         url = request.url
-        if self._door.may_be_call(request.method, url.path, request.headers):
+        if may_be_call(request.method, url.path):
             headers = _fields(request)
             with _in_words_of(family, request):
                 found = drive(self._door.answer(str(url), headers, request.read(), request.extensions))
@@ -82,7 +83,7 @@ class AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
         """Answer one request of either library."""
         family = family_of(request)
         url = request.url
-        if self._door.may_be_call(request.method, url.path, request.headers):
+        if may_be_call(request.method, url.path):
             headers, body = _fields(request), await request.aread()
             with _in_words_of(family, request):
                 found = await self._door.answer(str(url), headers, body, request.extensions)
