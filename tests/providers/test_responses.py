@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from fastclient.errors import ConfigError, RateLimited, ServerFailed, StreamCut
+from fastclient.errors import BadRequest, ConfigError, RateLimited, ServerFailed, StreamCut
 from fastclient.providers.responses import dialect
 from fastclient.request import checked
 from tests.providers.streams import TARGETS, decoder, read
@@ -154,6 +154,7 @@ FAILED = {"code": "server_error", "message": "broke"}
         (event("error", error={"code": "rate_limit_exceeded", "message": "slow"}), RateLimited),
         (b'data: {"error":{"code":"rate_limit_exceeded","message":"slow"}}\n\n', RateLimited),
         (event("failed", response=response("failed", error=FAILED)), ServerFailed),
+        (event("failed", response=response("failed", error={**FAILED, "code": "invalid_prompt"})), BadRequest),
     ],
 )
 def test_errors(last: bytes, kind: type[Exception]) -> None:

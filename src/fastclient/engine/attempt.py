@@ -199,7 +199,7 @@ class AttemptStream(Stream):
                     marks.gaps.append(marks.waiting)
                 marks.waiting = 0.0
                 content = True
-            elif chunk.usage is not None and chunk.usage.input_tokens is not None:
+            if chunk.usage is not None and chunk.usage.input_tokens is not None:
                 record.input_tokens = chunk.usage.input_tokens
             if chunk.reported:
                 record.reported.update(chunk.reported)

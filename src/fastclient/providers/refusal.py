@@ -37,7 +37,14 @@ _BY_STATUS: Mapping[int, type[ProviderError]] = {
     529: Overloaded,
 }
 # Error events inside a stream carry a type and no status.
+_ABOUT_THE_REQUEST = (  # of failed Responses
+    *("invalid_prompt", "data_residency_mismatch", "bio_policy", "misalignment_policy_violation"),
+    *("invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "invalid_image_mode"),
+    *("image_too_large", "image_too_small", "image_parse_error", "image_content_policy_violation"),
+    *("image_file_too_large", "unsupported_image_media_type", "empty_image_file", "image_file_not_found"),
+)
 _STATUS_OF: Mapping[str, int] = {
+    **dict.fromkeys(_ABOUT_THE_REQUEST, 400),
     "authentication_error": 401,
     "permission_error": 403,
     "not_found_error": 404,

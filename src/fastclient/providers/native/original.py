@@ -23,6 +23,8 @@ __all__ = ["CREDENTIALS", "Asked", "Form", "Original", "forms", "outgoing"]
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
+_OF_ACCOUNT = (*CREDENTIALS, "openai-organization", "openai-project", "cookie")  # stay with their target
+
 _FORMS = ("chat", "responses", "messages", "gemini")
 
 
@@ -114,7 +116,7 @@ def outgoing(request: Request, target: Target, layout: Layout | None) -> WireReq
         headers = {**headers, **layout.headers}
     if target != original.target:
         url, document = form.elsewhere(document, url, target)
-        headers = {name: value for name, value in headers.items() if name not in CREDENTIALS}
+        headers = {name: value for name, value in headers.items() if name not in _OF_ACCOUNT}
         headers |= find(target.provider).authentication(target)
         headers |= {name.lower(): value for name, value in target.headers.items()}
     if original.turned:
