@@ -49,12 +49,26 @@ if TYPE_CHECKING:
     from fastclient.cache.redis import RedisStore as RedisStore
     from fastclient.client import AsyncClient as AsyncClient
     from fastclient.client import AsyncReplyStream as AsyncReplyStream
+    from fastclient.decorators import accelerate as accelerate
+    from fastclient.decorators import cached as cached
+    from fastclient.decorators import fallback as fallback
+    from fastclient.decorators import hedged as hedged
+    from fastclient.decorators import limited as limited
+    from fastclient.decorators import retried as retried
+    from fastclient.decorators import shared as shared
+    from fastclient.decorators import timed as timed
     from fastclient.precompute import Precomputed as Precomputed
     from fastclient.precompute import Schedule as Schedule
+    from fastclient.transport.clients import async_http_client as async_http_client
+    from fastclient.transport.clients import http_client as http_client
+    from fastclient.transport.clients import wrap as wrap
+    from fastclient.transport.transports import AsyncTransport as AsyncTransport
+    from fastclient.transport.transports import Transport as Transport
 
 _LAZY = {
     "AsyncClient": "fastclient.client",
     "AsyncReplyStream": "fastclient.client",
+    "AsyncTransport": "fastclient.transport.transports",
     "Client": "fastclient.blocking",
     "DiskStore": "fastclient.cache.disk",
     "MemoryStore": "fastclient.cache.memory",
@@ -62,11 +76,19 @@ _LAZY = {
     "RedisStore": "fastclient.cache.redis",
     "ReplyStream": "fastclient.blocking",
     "Schedule": "fastclient.precompute",
+    "Transport": "fastclient.transport.transports",
+    "async_http_client": "fastclient.transport.clients",
+    "http_client": "fastclient.transport.clients",
+    "wrap": "fastclient.transport.clients",
+    **dict.fromkeys(
+        ("accelerate", "cached", "fallback", "hedged", "limited", "retried", "shared", "timed"), "fastclient.decorators"
+    ),
 }
 
 __all__ = [
     "AsyncClient",
     "AsyncReplyStream",
+    "AsyncTransport",
     "Attempt",
     "AuthenticationFailed",
     "BadRequest",
@@ -110,15 +132,27 @@ __all__ = [
     "Timeouts",
     "Timings",
     "ToolCall",
+    "Transport",
     "TransportError",
     "Usage",
     "__version__",
+    "accelerate",
+    "async_http_client",
+    "cached",
     "documents",
+    "fallback",
+    "hedged",
     "history",
+    "http_client",
+    "limited",
+    "retried",
+    "shared",
     "static",
+    "timed",
     "tools",
     "user",
     "volatile",
+    "wrap",
 ]
 
 

@@ -14,6 +14,7 @@ import asyncio
 import atexit
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
@@ -21,6 +22,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar, cast
 
+from fastclient.engine.errand import CLOSING, Desk, Errand, Work
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
 from fastclient.errors import ConfigError, StreamCut
@@ -78,7 +80,7 @@ class Engine:
         """Run `work` as a task on the loop, in the caller's context; `on_start` gets the task, on the loop's thread."""
         if self.ended:
             raise ConfigError.at("client", "used after its event loop ended with the interpreter")
-        self._loop.call_soon_threadsafe(self._begin, work, on_start, copy_context())
+        self._loop.call_soon_threadsafe(self._begin, work, on_start, _context())
 
     def _begin(
         self,
@@ -145,6 +147,15 @@ class Engine:
             self._loop.close()
 
 
+def _context() -> Context:
+    """A copy of the caller's context, without the word for the event loop the caller may be on."""
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context
+
+
 _engines: dict[int, Engine] = {}  # by process: after a fork the parent's entry is kept, untouched, and never used
 _lock = threading.Lock()
 
@@ -204,7 +215,7 @@ class Crew:
     """
 
     def __init__(self, engine: Engine, handler: Handler, call: Call) -> None:
-        self.inbox: SimpleQueue[Sequence[Chunk] | BaseException] = SimpleQueue()
+        self.inbox: SimpleQueue[Sequence[Chunk] | BaseException | Errand] = SimpleQueue()
         self._engine = engine
         self._handler = handler
         self._call = call
@@ -227,7 +238,11 @@ class Crew:
     async def _run(self) -> None:
         """Open the stream and send its batches across, then an empty one or what went wrong."""
         last: Sequence[Chunk] | BaseException = ()
+        work = self._call.request.work
+        hands = work.hands(self._call) if isinstance(work, Work) else None
         try:
+            if hands is not None:
+                hands.join(self.inbox)
             stream = await self._handler(self._call)
             try:
                 while batch := await stream.pull():
@@ -238,6 +253,9 @@ class Crew:
             if self._engine.stopping and not self._given_up:
                 return  # the interpreter is exiting: whoever still waits is a daemon thread, and dies as it is
             last = error
+        finally:
+            if hands is not None:
+                hands.leave(self.inbox)
         self.inbox.put(last)
 
 
@@ -252,6 +270,7 @@ class Flight(Stream):
         self._engine = engine
         self._process = os.getpid()
         self._ahead: Sequence[Chunk] = ()
+        self._desk = Desk()
         self._crew = Crew(engine, handler, call)
         self._over = False
 
@@ -269,11 +288,12 @@ class Flight(Stream):
         if os.getpid() != self._process:
             raise ConfigError.at("stream", "was opened before a fork, in the parent process")
         try:
-            batch = self._crew.inbox.get()
+            batch = self._next()
         except BaseException:
             self.leave()
             raise
         if batch and not isinstance(batch, BaseException):
+            self._desk.had(len(batch))
             return batch
         self._over = True
         self._crew.inbox.put(batch)  # another thread may be waiting for the end too
@@ -282,6 +302,18 @@ class Flight(Stream):
         if isinstance(batch, BaseException):
             raise batch
         return batch
+
+    def _next(self) -> Sequence[Chunk] | BaseException:
+        """What comes next. Errands that are due are done on the way."""
+        while True:
+            errand = self._desk.due()
+            if errand is not None:
+                errand.run()
+                continue
+            item = self._crew.inbox.get()
+            if not isinstance(item, Errand):
+                return item
+            self._desk.add(item)
 
     async def aclose(self) -> None:
         if not self._over:
@@ -294,12 +326,14 @@ class Flight(Stream):
             return
         self._crew.cancel()
         self._over = True
-        if self._engine.is_current:  # a finaliser that happens to run there
+        if self._engine.is_current or self._engine.ended:  # a finaliser that happens to run there, or at the very end
             return
         inbox, until = self._crew.inbox, monotonic() + _CLOSE
         try:
             last = inbox.get(timeout=_CLOSE)
-            while last and not isinstance(last, BaseException):
+            while isinstance(last, Errand) or (last and not isinstance(last, BaseException)):
+                if isinstance(last, Errand) and last.number == CLOSING and last.claim():
+                    last.run()
                 last = inbox.get(timeout=max(0.0, until - monotonic()))
         except Empty:
             return

@@ -32,6 +32,7 @@ class Stats:
     Tokens are those paid for: an answer from a cache, or shared with another call, adds none. Of the input,
     `cache_expected_tokens` should have been read from the provider's cache and `cache_read_tokens` were, as far as
     reported; `drifts` counts prompts that did not go on where the one before them ended.
+    `stray_threads` are running now: losers of races between plain functions, which cannot be stopped.
     """
 
     calls: int
@@ -49,6 +50,7 @@ class Stats:
     fallbacks: int
     hedges: int
     hedges_won: int
+    stray_threads: int
     cache_hits: int
     cache_misses: int
     cache_bypassed: int

@@ -130,7 +130,7 @@ class TimedStream(Stream):
                 cache=record.cache,
                 attempts=self._attempts,
                 finish_reason=self.answer.finish_reason,
-                error=type(error).__name__ if error is not None else None,
+                error=None if error is None else type(getattr(error, "original", error)).__name__,
                 metadata=call.request.metadata,
             )
             emit(self._observers, event)

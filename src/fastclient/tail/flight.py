@@ -12,6 +12,7 @@ import anyio
 from fastclient.engine.clock import running_loop
 from fastclient.engine.detached import GivenUp, behind
 from fastclient.engine.stack import Handler
+from fastclient.engine.stream import Stream
 from fastclient.errors import (
     ConnectTimeout,
     DeadlineExceeded,
@@ -77,7 +78,7 @@ class Flight:
 
     __slots__ = (
         *("__weakref__", "_given_up", "_handler", "_key", "_leaderless", "_lent", "_scope", "_settle", "_table"),
-        *("batches", "call", "error", "latest", "opened", "over", "rank", "readers", "start", "waiting"),
+        *("_wish", "batches", "call", "error", "latest", "opened", "over", "rank", "readers", "start", "waiting"),
     )
 
     def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key, settle: Settle | None) -> None:
@@ -99,6 +100,7 @@ class Flight:
         self._table = table
         self._key = key
         self._scope: anyio.CancelScope | None = None  # once it has begun
+        self._wish: anyio.Event | None = None  # set when somebody waits again
 
     def begin(self) -> None:
         behind(self._run)
@@ -179,7 +181,7 @@ class Flight:
         self._tell()
         batches = self.batches
         try:
-            while batch := await stream.pull():
+            while batch := await self._pull(stream):
                 if batch[0].restarted:
                     self.start = len(batches)
                 batches.append(batch)
@@ -189,6 +191,20 @@ class Flight:
                 await stream.aclose()
             raise
         await stream.aclose()  # before anybody hears of the end, which so means that all is closed
+
+    async def _pull(self, stream: Stream) -> Sequence[Chunk]:
+        """The next batch. A user's generator is not advanced before somebody has read all that came so far."""
+        if self.call.request.work is not None:
+            while not self.waiting:
+                self._wish = anyio.Event()
+                await self._wish.wait()
+        return await stream.pull()
+
+    def wait(self, bell: anyio.Semaphore) -> None:
+        """Ring this bell when there is something new."""
+        self.waiting.append(bell)
+        if self._wish is not None:
+            self._wish.set()
 
     def _leave_table(self) -> None:
         if self._table.get(self._key) is self:

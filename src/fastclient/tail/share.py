@@ -133,7 +133,7 @@ class Shared(Stream):
     async def _news(self) -> None:
         """Wait until there is something new, or until the call's deadline."""
         flight, bell = self._flight, self._bell
-        flight.waiting.append(bell)
+        flight.wait(bell)
         self._waits = True
         try:
             if not self._bounded:

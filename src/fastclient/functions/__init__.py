@@ -1,0 +1,1 @@
+"""The third door: any function in a provider's place, with the same layers around it."""
