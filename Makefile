@@ -4,10 +4,13 @@
 # requirements/*.txt, checked by hash. A target that finds its requirements installed installs nothing.
 #
 #   make test PYTHON=python3.13 VENV=.venv-3.13 ARGS="-k hedge -x"
+#
+# Tests run in JOBS processes; JOBS=0 runs them in one, as a debugger wants it.
 
 PYTHON ?=
 VENV   ?= .venv
 ARGS   ?=
+JOBS   ?= 2
 NO_UV  ?=
 
 OLDER := $(if $(filter file,$(origin VENV)),.venv-older,$(VENV))
@@ -39,10 +42,10 @@ demo: $(VENV)/.have-run ## show what each lever saves; needs no key and no netwo
 	'$(BIN)/python' -m fastclient demo $(ARGS)
 
 test: $(VENV)/.have-test ## run the tests, e.g. ARGS="-k hedge -x"
-	'$(BIN)/python' -m pytest $(ARGS)
+	'$(BIN)/python' -m pytest -n $(JOBS) $(ARGS)
 
 test-older: $(OLDER)/.have-older ## run the tests of other people's libraries with their older releases
-	'$(OLDER)/bin/python' -m pytest tests/doors $(ARGS)
+	'$(OLDER)/bin/python' -m pytest -n $(JOBS) tests/doors $(ARGS)
 
 lint: $(VENV)/.have-lint ## check style and formatting
 	'$(BIN)/ruff' check .

@@ -65,11 +65,10 @@ def _policy(**levers: Any) -> Policy:
 def accelerate(function: _F, /) -> _F: ...
 @overload
 def accelerate(
-    policy: Policy | None = None, /, *, key: Key | None = None, codec: object = None, on: Transient | None = None
+    policy: Policy | None = None, *, key: Key | None = None, codec: object = None, on: Transient | None = None
 ) -> Decorator: ...
 def accelerate(
-    first: Callable[..., object] | Policy | None = None,
-    /,
+    policy: Callable[..., object] | Policy | None = None,
     *,
     key: Key | None = None,
     codec: object = None,
@@ -82,9 +81,9 @@ def accelerate(
     functions run on threads of our own: a loser cannot be stopped there, and `stats_of(function).stray_threads` counts
     those. For `key` and `codec` see `cached`, for `on` see `retried`.
     """
-    if first is not None and not isinstance(first, Policy):
-        return _decorator(Plan(policy=Policy.recommended()))(_function(first))
-    policy = Policy.recommended() if first is None else first
+    if policy is not None and not isinstance(policy, Policy):
+        return _decorator(Plan(policy=Policy.recommended()))(_function(policy))
+    policy = Policy.recommended() if policy is None else policy
     return _decorator(Plan(policy=policy, key=key, codec=codec, on=on))
 
 

@@ -193,7 +193,7 @@ async def test_a_stream_can_be_closed_at_any_time(client: Any) -> None:
 # several loops
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_one_client_over_several_loops(wire: str) -> None:
     """An AsyncClient may be used in one event loop after another; each has connections of its own, and none is left."""
     with ProviderServer() as server:
@@ -211,7 +211,7 @@ def test_one_client_over_several_loops(wire: str) -> None:
         assert client.stats().calls == 8
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_loops_that_end_with_open_connections(wire: str) -> None:
     """Even where nothing was closed before a loop ended, the next loop works and no warning is heard."""
     with ProviderServer() as server:
@@ -226,7 +226,7 @@ def test_loops_that_end_with_open_connections(wire: str) -> None:
 # dropped without a word
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 async def test_a_dropped_client_leaves_no_connection(wire: str) -> None:
     """A client nobody closed is closed by the collector: no warning, and the server sees its connections go."""
     with ProviderServer() as server:
@@ -438,7 +438,7 @@ async def test_timings_of_a_chat_add_up(provider: str) -> None:
                 reply = await made.chat("Hi")
                 assert both_add_up(reply)
                 assert reply.timings.ttft >= 0.03
-                assert reply.timings.decode >= 0.01
+                assert reply.timings.decode > 0
                 assert reply.timings.consumer is None
                 assert set(reply.timings.parts()) <= set(PARTS)
 
