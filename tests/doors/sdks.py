@@ -23,7 +23,7 @@ try:
 except ImportError:  # in the environment of the older SDKs
     anthropic = None  # type: ignore[assignment]
 
-__all__ = ["FAMILY", "MESSAGES", "SDKS", "STYLES", "TOOLS", "Seen", "asked", "sdk_client"]
+__all__ = ["FAMILY", "MESSAGES", "SDKS", "STYLES", "TOOLS", "Seen", "asked", "noted", "sdk_client", "told_by"]
 
 FAMILY: Any = "httpx" if int(openai.__version__.partition(".")[0]) < 3 else "httpx2"
 SDKS = ("openai", "anthropic") if anthropic is not None else ("openai",)
@@ -66,7 +66,7 @@ def asked(client: Any, style: str, calls: Sequence[Mapping[str, Any]]) -> list[S
     with client:
         for call in calls:
             seen.append(Seen())
-            with _noted(seen[-1]):
+            with noted(seen[-1]):
                 _in_thread(*_prepared(client, call), seen[-1])
     return seen
 
@@ -89,7 +89,7 @@ def _in_thread(call: Callable[[], Any], take: int | None, seen: Seen) -> None:
     if not hasattr(raw, "headers"):  # of `parse`
         seen.items.append(repr(raw))
         return
-    seen.told = _told(raw.headers)
+    seen.told = told_by(raw.headers)
     answer = raw.parse()
     if not hasattr(answer, "__next__"):
         seen.items.append(answer.model_dump())
@@ -106,7 +106,7 @@ async def _on_loop(client: Any, calls: Sequence[Mapping[str, Any]]) -> list[Seen
     async with client:
         for call in calls:
             seen.append(Seen())
-            with _noted(seen[-1]):
+            with noted(seen[-1]):
                 await _in_task(*_prepared(client, call), seen[-1])
     return seen
 
@@ -116,7 +116,7 @@ async def _in_task(call: Callable[[], Any], take: int | None, seen: Seen) -> Non
     if not hasattr(raw, "headers"):  # of `parse`
         seen.items.append(repr(raw))
         return
-    seen.told = _told(raw.headers)
+    seen.told = told_by(raw.headers)
     answer = raw.parse()
     if isawaitable(answer):
         answer = await answer
@@ -130,12 +130,12 @@ async def _in_task(call: Callable[[], Any], take: int | None, seen: Seen) -> Non
                 break
 
 
-def _told(headers: Mapping[str, str]) -> dict[str, str]:
+def told_by(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("x-fastclient-")}
 
 
 @contextmanager
-def _noted(seen: Seen) -> Iterator[None]:
+def noted(seen: Seen) -> Iterator[None]:
     """An error is part of what was seen: its class, and what an `except` clause looks at."""
     try:
         yield

@@ -14,7 +14,18 @@ from fastclient.observe.timing import Marks
 from fastclient.testing import Answer, FakeProvider, Wait, World, faults
 from fastclient.wire.port import WireRequest
 
-URLS = {"openai": "https://api.test/v1/chat/completions", "anthropic": "https://api.test/v1/messages"}
+URLS = {
+    "openai": "https://api.test/v1/chat/completions",
+    "openai-responses": "https://api.test/v1/responses",
+    "anthropic": "https://api.test/v1/messages",
+    "gemini": "https://api.test/v1beta/models/m:streamGenerateContent?alt=sse",
+}
+LAST = {
+    "openai": "[DONE]",
+    "openai-responses": "response.completed",
+    "anthropic": '{"type":"message_stop"}',
+    "gemini": '"finishReason":"STOP"',
+}
 
 
 async def opened(fake: FakeProvider, prompt: str = "hello", dialect: str = "openai", stream: bool = True):
@@ -37,12 +48,13 @@ def virtual(test: Callable[[], Awaitable[None]]) -> None:
 
 @pytest.mark.parametrize("dialect", URLS)
 async def test_it_answers_in_the_dialect_of_the_url(dialect: str) -> None:
-    """Both dialects stream the text and end with their terminal event."""
+    """Each dialect streams the text and ends with its own last event."""
     fake = FakeProvider("Hello")
     response = await opened(fake, dialect=dialect)
     body = await all_of(response)
     assert (response.status, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    assert body.endswith(b"[DONE]\n\n" if dialect == "openai" else b'{"type":"message_stop"}\n\n')
+    assert LAST[dialect] in body.decode().split("data: ")[-1]
+    assert fake.requests[0].dialect == dialect
     assert (fake.live, fake.cut_early, fake.counters.completed) == (0, 0, 1)
 
 

@@ -129,6 +129,24 @@ def test_models_are_listed(provider_server, sdk) -> None:
     assert sdk(provider_server()).models.list().data[0].object == "model"
 
 
+def test_embeddings(provider_server, sdk) -> None:
+    """The same text has the same vector, as numbers or as bytes (which the SDK asks for by itself); no model calls."""
+    server = provider_server()
+    client, texts = sdk(server), ["one", "two", "one"]
+    numbers = client.embeddings.create(model="m", input=texts, encoding_format="float")
+    one, two, again = (each.embedding for each in numbers.data)
+    assert one == again != two
+    assert sum(number * number for number in one) == pytest.approx(1.0)
+    assert client.embeddings.create(model="m", input=texts).data[1].embedding == two
+    assert (numbers.usage.prompt_tokens, len(server.exchanges)) == (3, 0)
+
+
+def test_embeddings_of_nothing_are_refused(provider_server, sdk) -> None:
+    """Without input there is nothing to be found."""
+    with pytest.raises(openai.NotFoundError):
+        sdk(provider_server()).embeddings.create(model="m", input=[])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the SDK drops generators; trio says so
 async def test_the_async_sdk_reads_the_same(provider_server) -> None:
     """The asynchronous SDK accepts stream and whole answer."""

@@ -123,7 +123,7 @@ class ServerRequest:
     def text(self) -> str:
         """The text of the last message: what an answer function usually looks at."""
         last = self.messages[-1] if self.messages else None
-        return text_of(last.get("content")) if isinstance(last, Mapping) else ""
+        return text_of(last.get("content", last.get("parts"))) if isinstance(last, Mapping) else ""
 
 
 def text_of(content: object) -> str:

@@ -6,26 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fastclient.testing.answer import Answer, ServerRequest, ToolCall, text_of, tokens_of
 from fastclient.testing.formats import Asked, Events, Parts, dumps, items, usage_of, whole_number
+from fastclient.testing.openai import CREATED, OpenAI
 
 __all__ = ["ChatCompletions"]
 
-_CREATED = 1_750_000_000  # fixed, so that the same answer is the same bytes
 _DONE = b"data: [DONE]\n\n"
-_KINDS = {
-    400: ("invalid_request_error", "invalid_request"),
-    401: ("invalid_request_error", "invalid_api_key"),
-    403: ("invalid_request_error", "unsupported_country_region_territory"),
-    404: ("invalid_request_error", "not_found"),
-    413: ("invalid_request_error", "context_length_exceeded"),
-    429: ("requests", "rate_limit_exceeded"),
-}
 
 
-class ChatCompletions:
+class ChatCompletions(OpenAI):
     """The `openai` dialect: `POST .../chat/completions`."""
 
     name = "openai"
-    ping = b": ping\n\n"  # this format has no ping event; imitators send comments
     malformed = b'data: {"id":"chatcmpl-0","object":"chat.completion.chunk","choices":[{"delta":{"content":\n\n'
 
     def read(self, path: str, body: Mapping[str, object]) -> Asked:  # noqa: ARG002
@@ -60,32 +51,17 @@ class ChatCompletions:
         if answer.tool_calls:
             message["tool_calls"] = [_tool(call, at, request) for at, call in enumerate(answer.tool_calls)]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish}
-        body = {"id": _id(request), "object": "chat.completion", "created": _CREATED}
+        body = {"id": _id(request), "object": "chat.completion", "created": CREATED}
         body |= {"model": answer.model or request.model, "choices": [choice], "usage": _usage(answer, request)}
         return dumps({**body, "service_tier": "default", **answer.extra})
 
-    def error(self, status: int, kind: str | None, message: str | None) -> bytes:
-        """`{"error": {"message", "type", "param", "code"}}`."""
-        usual, code = _KINDS.get(status, ("server_error", None))
-        detail = {"message": message or f"The pretend provider answers {status}.", "type": kind or usual}
-        return dumps({"error": {**detail, "param": None, "code": kind or code}})
+    def ping(self, sent: int) -> bytes:  # noqa: ARG002
+        """A comment: this format has no ping event, and imitators send comments."""
+        return b": ping\n\n"
 
-    def error_event(self, kind: str, message: str) -> bytes:
+    def error_event(self, kind: str, message: str, request: ServerRequest, sent: int) -> bytes:  # noqa: ARG002
         """An event whose data is an error object."""
         return b'data: {"error":%b}\n\n' % dumps({"message": message, "type": kind, "param": None, "code": kind})
-
-    def headers(self, request: ServerRequest, seconds: float) -> dict[str, str]:
-        """The request id and the milliseconds OpenAI says it took."""
-        return {"x-request-id": f"req_{request.arrival:08d}", "openai-processing-ms": str(round(seconds * 1000))}
-
-    def models(self, names: Sequence[str]) -> bytes:
-        """A list of `model` objects."""
-        data = [{"id": name, "object": "model", "created": _CREATED, "owned_by": "fastclient"} for name in names]
-        return dumps({"object": "list", "data": data})
-
-    def key(self, headers: Mapping[str, str]) -> str | None:
-        """The bearer token, or Azure's `api-key`."""
-        return headers.get("authorization", "").removeprefix("Bearer ") or headers.get("api-key")
 
 
 def _prompt(tools: object, messages: Sequence[object]) -> Iterator[str]:
@@ -102,7 +78,7 @@ def _id(request: ServerRequest) -> str:
 
 
 def _chunk_head(answer: Answer, request: ServerRequest) -> bytes:
-    known = {"id": _id(request), "object": "chat.completion.chunk", "created": _CREATED}
+    known = {"id": _id(request), "object": "chat.completion.chunk", "created": CREATED}
     return dumps({**known, "model": answer.model or request.model, "service_tier": "default"})[:-1]
 
 

@@ -105,7 +105,8 @@ class FakeProvider:
         marks.note("dequeued")
         marks.note("send_started")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        path = urlsplit(request.url).path
+        url = urlsplit(request.url)
+        path = f"{url.path}?{url.query}" if url.query else url.path
         exchange, moves = self._provider.receive(request.method, path, headers, request.body)
         marks.note("sent")
         response = FakeResponse(self._provider, exchange, moves, self._rtt)

@@ -9,12 +9,12 @@ import orjson
 
 from fastclient.testing.answer import Answer, ServerRequest, token_count
 
-__all__ = ["Asked", "Dialect", "Events", "Parts", "Usage", "dumps", "tokens_in", "usage_of"]
+__all__ = ["Asked", "Dialect", "Events", "Parts", "Usage", "dumps", "loads", "tokens_in", "usage_of"]
 
 Events = tuple[bytes, ...]
 """Complete events as written on the wire, each with its closing blank line."""
 
-dumps = orjson.dumps
+dumps, loads = orjson.dumps, orjson.loads
 
 
 class Asked(NamedTuple):
@@ -56,7 +56,6 @@ class Dialect(Protocol):
     """One provider's wire format."""
 
     name: str
-    ping: bytes
     malformed: bytes
 
     def read(self, path: str, body: Mapping[str, object]) -> Asked:
@@ -75,8 +74,12 @@ class Dialect(Protocol):
         """An error body; without `kind` and `message`, those the provider uses for this status."""
         ...
 
-    def error_event(self, kind: str, message: str) -> bytes:
-        """An error inside a stream."""
+    def ping(self, sent: int) -> bytes:
+        """A keep-alive inside a stream of which so many events were sent."""
+        ...
+
+    def error_event(self, kind: str, message: str, request: ServerRequest, sent: int) -> bytes:
+        """An error inside a stream of which so many events were sent."""
         ...
 
     def headers(self, request: ServerRequest, seconds: float) -> dict[str, str]:
@@ -87,7 +90,7 @@ class Dialect(Protocol):
         """The body of the list of models."""
         ...
 
-    def key(self, headers: Mapping[str, str]) -> str | None:
+    def key(self, path: str, headers: Mapping[str, str]) -> str | None:
         """The API key a request brought."""
         ...
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import orjson
-
 from fastclient.testing.answer import Answer, ServerRequest, ToolCall, text_of, tokens_of
-from fastclient.testing.formats import Asked, Events, Parts, Usage, dumps, items, usage_of, whole_number
+from fastclient.testing.formats import Asked, Events, Parts, Usage, dumps, items, loads, usage_of, whole_number
 
 __all__ = ["Messages"]
 
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 _SIGNATURE = "c2lnbmVkIGJ5IHRoZSBwcmV0ZW5kIHByb3ZpZGVy"
+_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _KINDS = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -30,7 +29,6 @@ class Messages:
     """The `anthropic` dialect: `POST .../messages`."""
 
     name = "anthropic"
-    ping = b'event: ping\ndata: {"type":"ping"}\n\n'
     malformed = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"ty\n\n'
 
     def read(self, path: str, body: Mapping[str, object]) -> Asked:  # noqa: ARG002
@@ -50,7 +48,7 @@ class Messages:
         """`message_start` and a ping, the content blocks, `message_delta` and `message_stop`."""
         usage = _usage(answer, request)
         message = _message(answer, request, content=[], stop=None, usage=_start_usage(usage))
-        opening = (_event("message_start", {"message": message}), self.ping)
+        opening = (_event("message_start", {"message": message}), _PING)
         blocks = [*_blocks(answer, request)]
         tokens = tuple(token for at, block in enumerate(blocks) for token in _block_tokens(at, *block))
         delta = {"delta": {"stop_reason": _stop(answer), "stop_sequence": None}, "usage": _end_usage(usage)}
@@ -69,7 +67,11 @@ class Messages:
         detail = {"type": kind, "message": message or f"The pretend provider answers {status}."}
         return dumps({"type": "error", "error": detail, "request_id": "req_error"})
 
-    def error_event(self, kind: str, message: str) -> bytes:
+    def ping(self, sent: int) -> bytes:  # noqa: ARG002
+        """A `ping` event."""
+        return _PING
+
+    def error_event(self, kind: str, message: str, request: ServerRequest, sent: int) -> bytes:  # noqa: ARG002
         """An `error` event."""
         return b"event: error\ndata: %b\n\n" % self.error(200, kind, message)
 
@@ -83,7 +85,7 @@ class Messages:
         data = [{**known, "id": name, "display_name": name} for name in names]
         return dumps({"data": data, "has_more": False, "first_id": names[0], "last_id": names[-1]})
 
-    def key(self, headers: Mapping[str, str]) -> str | None:
+    def key(self, path: str, headers: Mapping[str, str]) -> str | None:  # noqa: ARG002
         """`x-api-key`, or a bearer token."""
         return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ") or None
 
@@ -163,7 +165,7 @@ def _finished(start: dict[str, object], pieces: tuple[str, ...]) -> dict[str, ob
     if start["type"] == "thinking":
         return {**start, "thinking": text, "signature": _SIGNATURE}
     if start["type"] == "tool_use":
-        return {**start, "input": orjson.loads(text)}
+        return {**start, "input": loads(text)}
     return {**start, "text": text}
 
 

@@ -13,7 +13,7 @@ from fastclient.testing.answer import Answer, ServerRequest
 from fastclient.testing.formats import Dialect, Events, tokens_in
 from fastclient.testing.worlds import Pace
 
-__all__ = ["JSON", "SSE", "Cut", "Data", "End", "Head", "Move", "Pause", "Raise", "Scene", "fixed", "normal"]
+__all__ = ["JSON", "SSE", "Cut", "Data", "End", "Head", "Move", "Pause", "Raise", "Scene", "fixed", "normal", "visible"]
 
 JSON = {"content-type": "application/json"}
 SSE = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
@@ -100,6 +100,19 @@ def normal(scene: Scene) -> Iterator[Move]:
     yield from _paced(parts.tokens, scene.pace.gaps)
     yield Data(parts.ending)
     yield End()
+
+
+def visible(moves: Iterator[Move]) -> Iterator[Move]:
+    """The same moves, where tokens of something that is only written whole leave with it."""
+    unseen = 0
+    for move in moves:
+        if isinstance(move, Data | Cut):
+            if not (move.events if isinstance(move, Data) else move.data):
+                unseen += move.tokens
+                continue
+            if unseen:
+                move, unseen = move._replace(tokens=move.tokens + unseen), 0
+        yield move
 
 
 def _paced(tokens: tuple[Events, ...], gaps: tuple[float, ...]) -> Iterator[Move]:

@@ -65,7 +65,7 @@ class _Playing:
             case Comment(text):
                 yield from self._data(f": {text}\n\n".encode() if self._streams else b"\n")
             case Ping():
-                yield from self._data(self._scene.dialect.ping if self._streams else b"\n")
+                yield from self._data(self._scene.dialect.ping(self._events) if self._streams else b"\n")
             case Role():
                 yield from self._open()
             case Tokens(what, gap):
@@ -84,6 +84,12 @@ class _Playing:
     @property
     def _streams(self) -> bool:
         return self._scene.request.stream and self._status.code < 400
+
+    @property
+    def _events(self) -> int:
+        """How many events of the answer were sent."""
+        tokens = sum(map(len, self._parts.tokens[: self._sent]))
+        return tokens + len(self._parts.opening) * self._opened
 
     def _status_line(self, status: Status, *, last: bool) -> Iterator[Move]:
         self._status = status
@@ -132,7 +138,8 @@ class _Playing:
 
     def _error(self, kind: str, message: str) -> Iterator[Move]:
         if self._streams:
-            yield from self._data(self._scene.dialect.error_event(kind, message))
+            error = self._scene.dialect.error_event(kind, message, self._scene.request, self._events)
+            yield from self._data(error)
         else:
             yield from self._body(self._scene.dialect.error(self._status.code, kind, message))
 

@@ -15,8 +15,9 @@ import orjson
 
 from fastclient.testing.answer import Answer, ServerRequest, invented, token_count
 from fastclient.testing.dialects import dialect_of, guessed
+from fastclient.testing.embeddings import embedded
 from fastclient.testing.formats import Dialect, tokens_in
-from fastclient.testing.moves import Cut, Data, Head, Move, Raise, Scene, fixed, normal
+from fastclient.testing.moves import Cut, Data, Head, Move, Raise, Scene, fixed, normal, visible
 from fastclient.testing.play import scripted
 from fastclient.testing.prefix import PrefixCache
 from fastclient.testing.record import Counters, Exchange
@@ -106,7 +107,7 @@ class Provider:
         """Begin an exchange: its record (`None` for anything but a model call) and the moves that answer it."""
         dialect = dialect_of(path) if method == "POST" else None
         if dialect is None:
-            return None, self._aside(method, path, headers)
+            return None, self._aside(method, path, headers, body)
         request, problem = self._understood(dialect, path, headers, body)
         exchange = Exchange(request=request, started=self._clock())
         with self._lock:
@@ -149,7 +150,7 @@ class Provider:
             index, attempt = self._seen.get(digest, (len(self._seen), 0))
             self._seen[digest] = (index, attempt + 1)
             arrival = next(self._arrivals)
-        parsed, problem = self._parsed(dialect, headers, body)
+        parsed, problem = self._parsed(dialect, path, headers, body)
         asked = dialect.read(path, parsed)
         if not self._setup.prefix_cache:
             asked = asked._replace(cacheable=0)
@@ -170,10 +171,10 @@ class Provider:
         return (replace(request, cached_tokens=cached) if cached else request), problem
 
     def _parsed(
-        self, dialect: Dialect, headers: Mapping[str, str], body: bytes
+        self, dialect: Dialect, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[Mapping[str, object], Status | None]:
         key = self._setup.api_key
-        if key is not None and dialect.key(headers) != key:
+        if key is not None and dialect.key(path, headers) != key:
             return {}, Status(401, message="Incorrect API key provided.")
         try:
             parsed = orjson.loads(body)
@@ -202,7 +203,7 @@ class Provider:
             exchange.error = f"{type(error).__name__}: {error}"
             message = f"the test's own answer or script function raised {exchange.error}"
             moves = fixed(500, dialect.error(500, None, message), {"x-should-retry": "false"})
-        yield from self._caching(exchange, moves)
+        yield from self._caching(exchange, visible(moves))
 
     def _decided(self, request: ServerRequest) -> tuple[Plan | BaseException, Answer]:
         plan = self._planned(request)
@@ -232,13 +233,16 @@ class Provider:
                 waiting = False
             yield move
 
-    def _aside(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[Move]:
-        """Anything but a model call: HEAD, the list of models, and 404 for the rest."""
-        dialect = guessed(headers)
+    def _aside(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Iterator[Move]:
+        """Anything but a model call: HEAD, the list of models, embeddings, and 404 for the rest."""
+        dialect = guessed(path, headers)
         if method == "HEAD":
             return fixed(200, b"", self._setup.headers)
-        if method == "GET" and path.partition("?")[0].rstrip("/").endswith("/models"):
+        ending = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+        if (method, ending) == ("GET", "models"):
             return fixed(200, dialect.models(_MODELS), self._setup.headers)
+        if (method, ending) == ("POST", "embeddings") and (vectors := embedded(body)) is not None:
+            return fixed(200, vectors, self._setup.headers)
         return fixed(404, dialect.error(404, None, f"Unknown request: {method} {path}"), self._setup.headers)
 
 

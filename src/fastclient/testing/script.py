@@ -76,7 +76,8 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Send the events that precede content: the role-only chunk, or `message_start` and its ping."""
+    """Send the events that precede content: the role-only chunk, `message_start` and its ping, `response.created` and
+    all up to the empty text, or a piece without parts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ __all__ = ["ProviderServer"]
 
 
 class ProviderServer:
-    """A loopback server that answers like OpenAI and Anthropic do.
+    """A loopback server that answers like OpenAI, Anthropic and Google do.
 
     `world` says how long things take, `answer` what is said (a text, an `Answer`, or a function of the request;
     default: made-up text that depends on the prompt and respects `max_tokens`), `script` what goes wrong: plans by
@@ -103,6 +103,11 @@ class ProviderServer:
     @property
     def anthropic_url(self) -> str:
         """The `base_url` for clients of Anthropic's kind."""
+        return self.origin
+
+    @property
+    def gemini_url(self) -> str:
+        """The base URL for Google's SDK, which appends the version itself."""
         return self.origin
 
     @property

@@ -163,7 +163,7 @@ class _Candidate:
         last = self._parts[-1] if self._parts else None
         if last is not None and _goes_on(last, part):
             grow(last, {name: value for name, value in part.items() if name != "thought"})
-        else:
+        elif last is None or part != {"text": ""}:  # which is how a stream may end behind a call
             self._parts.append(opened(part))
 
     def whole(self) -> Json:
