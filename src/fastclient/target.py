@@ -78,7 +78,7 @@ class Target:
     base_url: str | None = field(default=None, kw_only=True)
     api_key: Secret | str | None = field(default=None, kw_only=True, repr=False)
     price: Price | None = field(default=None, kw_only=True)
-    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False, hash=False)
+    headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     allow_http: bool = field(default=False, kw_only=True)
     stops_billing: bool | None = field(default=None, kw_only=True)
 
@@ -104,6 +104,9 @@ class Target:
             _header(f"headers[{name!r}]", value)
         if self.base_url is not None:
             object.__setattr__(self, "base_url", _checked_url(self.base_url, self.allow_http))
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.base_url, self.api_key, frozenset(self.headers.items())))
 
     @property
     def provider(self) -> str:

@@ -81,7 +81,7 @@ class Request:
     """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent. Never changed.
 
     `original` is the request as another library wrote it, with that library's `timeouts`; `repeated` says that the
-    library asks this again because it failed before. `work` is the call of a function that stands in a provider's place.
+    library asks this again because it failed before. `work` is the call of a function in a provider's place.
     """
 
     messages: tuple[Message, ...] = field(repr=False)

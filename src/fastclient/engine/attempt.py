@@ -19,14 +19,16 @@ from fastclient.providers.native.original import outgoing
 from fastclient.providers.rates import rates
 from fastclient.providers.refusal import refusal, request_id, scrubber
 from fastclient.types import Call, Chunk, Request
+from fastclient.wire.inflate import Inflated, coding_of
 from fastclient.wire.port import Wire, WireResponse
 
 __all__ = ["attempt"]
 
 logger = logging.getLogger("fastclient")
 
+_MAX_TEXT = 64 * 2**10  # bytes of an error body that are looked into, and shown
 _MAX_RESPONSE = 64 * 2**20  # bytes of one answer
-_MAX_ERROR = 64 * 2**10  # bytes kept of an error body
+_MAX_ERROR = 2**20  # bytes read of an error body, or some more
 _ERROR_PATIENCE = 1.5  # seconds an error body may take
 _DRAIN_PATIENCE = 0.05  # seconds the end of the body may take behind the terminal event
 
@@ -65,14 +67,17 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
             record.request_id = request_id(response.headers)
             record.rates = rates(response.headers)
             watchdog.answered()
-            problem = _problem(response)
+            coding = coding_of(response.headers)
+            if coding in Inflated.known:
+                response, coding = Inflated(response, coding), ""
+            problem = _problem(response, coding)
             if problem is not None:
-                record.body = await _error_body(response, call)
+                record.body, record.cut = await _error_body(response, call)
                 raise refusal(
                     target.provider,
                     response.status,
                     response.headers,
-                    record.body,
+                    record.body[:_MAX_TEXT],
                     scrubber(target, request),
                     hint=problem or None,
                 )
@@ -250,7 +255,7 @@ async def _let_go(response: WireResponse) -> None:
         logger.debug("closing a connection failed with %s", type(error).__name__)
 
 
-def _problem(response: WireResponse) -> str | None:
+def _problem(response: WireResponse, coding: str) -> str | None:
     """Why a response is no answer; an empty string where its status says it all."""
     if 300 <= response.status < 400:
         return "a redirect, which is never followed: check base_url"
@@ -258,21 +263,22 @@ def _problem(response: WireResponse) -> str | None:
         return ""
     if response.headers.get("content-type", "").lstrip().lower().startswith("text/html"):
         return "an HTML page instead of an answer"
-    coding = response.headers.get("content-encoding", "identity")
-    return None if coding == "identity" else f"content-encoding {coding[:20]}, though identity was asked for"
+    return f"content-encoding {coding[:20]}, though identity was asked for" if coding else None
 
 
-async def _error_body(response: WireResponse, call: Call) -> bytes:
-    """The body of an error. It may be endless or never come: read some, for a while."""
-    body = bytearray()
+async def _error_body(response: WireResponse, call: Call) -> tuple[bytes, bool]:
+    """The body of an error, and whether there is more. It may be endless or never come: some is read, for a while."""
+    body, whole = bytearray(), False
     patience = min(call.deadline, call.record.clock() + _ERROR_PATIENCE)
     with anyio.CancelScope(deadline=patience):
         try:
-            while len(body) < _MAX_ERROR and (piece := await response.read()):
+            while len(body) < _MAX_ERROR and not whole:
+                piece = await response.read()
                 body += piece
+                whole = not piece
         except StreamCut:
             pass  # what came will do
-    return bytes(body[:_MAX_ERROR])
+    return bytes(body), not whole
 
 
 def _note_failure(record: AttemptRecord, error: BaseException) -> None:

@@ -91,6 +91,7 @@ class AttemptRecord:
     status: int | None = None  # of the response, once its headers are in
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)  # what a refusal consisted of
+    cut: bool = False  # there was more of it
 
     @property
     def wasted(self) -> int:

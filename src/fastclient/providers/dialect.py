@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,19 @@ from fastclient.wire.port import WireRequest
 if TYPE_CHECKING:
     from fastclient.prompt.layout import Layout
 
-__all__ = ["Dialect", "Ended", "Json", "Reader", "count", "encoded", "find", "headers", "marker", "prefilled"]
+__all__ = [
+    "Dialect",
+    "Ended",
+    "Json",
+    "Reader",
+    "count",
+    "encoded",
+    "find",
+    "headers",
+    "marker",
+    "prefilled",
+    "reasons",
+]
 
 # Provider name -> the module that speaks its format.
 _MODULES = {
@@ -33,6 +46,8 @@ _MODULES = {
 }
 
 _LOOKED_AT = ("messages", "system")
+
+_REASONING = re.compile(r"o[1-9]\b|gpt-[5-9](?!.*chat)")
 
 Json = dict[str, Any]
 Ended = Literal["", "maybe", "here"]
@@ -114,6 +129,11 @@ def prefilled(request: Request, text: str, **marks: object) -> Request:
 def marker(lifetime: str) -> Json:
     """Anthropic's breakpoint; five minutes need not be said."""
     return {"type": "ephemeral"} if lifetime == "5m" else {"type": "ephemeral", "ttl": lifetime}
+
+
+def reasons(model: str) -> bool:
+    """Whether an OpenAI model thinks before it answers without being asked to, as its name says."""
+    return _REASONING.match(model) is not None
 
 
 def count(value: object) -> int | None:

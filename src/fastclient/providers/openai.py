@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastclient.errors import ConfigError, ProviderError
-from fastclient.providers.dialect import Ended, Json, count, encoded, headers, marker, prefilled
+from fastclient.providers.dialect import Ended, Json, count, encoded, headers, marker, prefilled, reasons
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.reported import reported
 from fastclient.providers.sse import Event
@@ -49,7 +49,8 @@ class OpenAI:
         )
 
     def reader(self, request: Request, target: Target) -> OpenAIReader:
-        return OpenAIReader(thinking=self.thinks(request), provider=target.provider, scrub=scrubber(target, request))
+        thinking = self.thinks(request) or ("reasoning_effort" not in request.params and reasons(target.model))
+        return OpenAIReader(thinking=thinking, provider=target.provider, scrub=scrubber(target, request))
 
     def thinks(self, request: Request) -> bool:
         return any(request.params.get(name) not in (None, "none") for name in ("reasoning_effort", "reasoning"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from fastclient.errors import ConfigError, ProviderError
-from fastclient.providers.dialect import Ended, Json, count, encoded, headers
+from fastclient.providers.dialect import Ended, Json, count, encoded, headers, reasons
 from fastclient.providers.refusal import Scrub, refusal, scrubber
 from fastclient.providers.sse import Event
 from fastclient.target import Target
@@ -36,7 +36,8 @@ class Responses:
         raise ConfigError.at("target", "openai-responses is for now only served under its own SDK: use openai")
 
     def reader(self, request: Request, target: Target) -> ResponsesReader:
-        return ResponsesReader(thinking=self.thinks(request), provider=target.provider, scrub=scrubber(target, request))
+        thinking = self.thinks(request) or ("reasoning" not in request.params and reasons(target.model))
+        return ResponsesReader(thinking=thinking, provider=target.provider, scrub=scrubber(target, request))
 
     def thinks(self, request: Request) -> bool:
         reasoning = request.params.get("reasoning")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import anyio
@@ -24,6 +24,9 @@ from fastclient.errors import (
 from fastclient.observe.timing import AttemptRecord
 from fastclient.types import Attempt, Call, Chunk, Usage
 
+if TYPE_CHECKING:
+    from fastclient.config import Timeouts
+
 __all__ = ["Flight", "Flights", "late"]
 
 logger = logging.getLogger("fastclient")
@@ -36,7 +39,7 @@ _UPSTREAM = (ConnectTimeout, FirstTokenTimeout, StreamStalled)  # timeouts that 
 Settle: TypeAlias = Callable[[Sequence[Attempt], Usage, int], None]
 """Told of attempts, of the tokens of an answer, and of how many were wasted."""
 
-_Key: TypeAlias = tuple[bytes | None, bool, str | None]
+_Key: TypeAlias = "tuple[bytes | None, bool, str | None, Timeouts | None]"
 _Table: TypeAlias = "WeakValueDictionary[_Key, Flight]"
 
 
@@ -59,7 +62,7 @@ class Flights:
         table = self._loops.get(loop)
         if table is None:
             table = self._loops[loop] = WeakValueDictionary()
-        key = (call.key, request.cache == "refresh", request.recover)
+        key = (call.key, request.cache == "refresh", request.recover, request.timeouts)
         flight = table.get(key)
         if flight is not None and (flight.opened or flight.rank >= _RANKS[request.priority]):
             flight.latest = max(flight.latest, call.deadline)

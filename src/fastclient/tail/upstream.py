@@ -33,6 +33,7 @@ logger = logging.getLogger("fastclient")
 _TIERS = ("auto", "default", "flex", "priority", "scale", "standard_only", "batch")  # others are taken together
 _LEAST_LIMIT = 10.0  # seconds to first content that are never too long
 _ENOUGH = 500.0  # samples from which the far end of the distribution means something
+_TARGETS = 1000  # that are known at a time, on one loop
 _RETRIES = 10.0  # retries that may be spent before any request has paid for them
 
 
@@ -130,6 +131,8 @@ class Upstreams:
         if upstream is None:
             limits = self._limits
             gate = Gate(concurrency=limits.concurrency if limits else None, pace=limits is None or limits.pace)
+            while len(known) >= _TARGETS:
+                known.pop(next(iter(known)))  # the oldest; calls that go there now keep theirs
             upstream = known[target] = Upstream(target, gate, lambda: _relative(target, known))
         self._last = (ref(loop), upstream)
         return upstream

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Literal, TypeVar, overload
-from urllib.request import getproxies
 
 import httpx
 import httpx2
@@ -17,7 +16,7 @@ __all__ = ["async_http_client", "http_client", "wrap"]
 
 _Client = TypeVar("_Client")
 Family = Literal["httpx", "httpx2"]
-_SDKS = ("openai", "anthropic")
+_WRAPPERS = ("SyncHttpxClientWrapper", "AsyncHttpxClientWrapper")  # what both SDKs make for themselves
 
 
 @overload
@@ -78,8 +77,8 @@ def wrap(client: _Client, policy: Policy | None = None) -> _Client:
         raise ConfigError.at("client", f"{problem}, not a {type(client).__name__}") from None
     if not callable(getattr(given, "with_options", None)):
         raise ConfigError.at("client", f"a {type(client).__name__} cannot be given another HTTP client")
-    own = type(inner).__module__.partition(".")[0] not in _SDKS or (inner._mounts and not getproxies())
-    if own and not isinstance(inner._transport, (Transport, AsyncTransport)):
+    usual = type(inner).__name__ in _WRAPPERS and not any(inner.event_hooks.values())
+    if not usual and not isinstance(inner._transport, (Transport, AsyncTransport)):
         raise ConfigError.at("client", "has an HTTP client of its own: make that one on fc.Transport(policy)")
     make: Any = async_http_client if isinstance(inner, family.AsyncClient) else http_client
     wrapped: _Client = given.with_options(http_client=make(policy, family=family.__name__))

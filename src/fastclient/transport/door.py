@@ -16,8 +16,8 @@ from fastclient.engine.attempt import attempt
 from fastclient.errors import ConfigError
 from fastclient.target import Target, as_target
 from fastclient.transport.passing import Passing
-from fastclient.transport.recognise import recognised
-from fastclient.transport.respond import Answered, open_answer
+from fastclient.transport.recognise import Recognised, recognised
+from fastclient.transport.respond import Answered, open_answer, raised
 from fastclient.transport.translated import TRANSLATED
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Door:
         self._first = Core.of(attempt(wire, policy.timeouts), _NOBODY, plain, wire=wire, blocking=blocking)
         self._cores: dict[tuple[Target, bool], Core] = {}
         self._told = False
+        self._unstreamed: set[Target] = set()
         self.passing = Passing(kind)
 
     @property
@@ -53,12 +54,21 @@ class Door:
 
     async def answer(self, url: str, headers: Mapping[str, str], body: bytes, extensions: Any) -> Answered | None:
         """The answer to a request; None if it is no call. Raises Raised for what failed on the way."""
-        try:
-            found = recognised(url, headers, body, self._policy, extensions.get("timeout") or {})
-        except ConfigError as error:
-            return _refused(error)
-        if found is None:
-            return None
+        limits = extensions.get("timeout") or {}
+        while True:
+            try:
+                found = recognised(url, headers, body, self._policy, limits, self._unstreamed)
+            except ConfigError as error:
+                return _refused(error)
+            if found is None:
+                return None
+            given = await self._answered(found)
+            original = found.request.original
+            if original is None or not original.turned or given.status != 400 or b"stream" not in given.body:
+                return given
+            self._unstreamed.add(found.target)  # asked for a stream it refuses, as SDKs had not: ask as they did
+
+    async def _answered(self, found: Recognised) -> Answered:
         core = self._core(found.target, found.rigid)
         request = found.request
         streamed = request.original is not None and request.original.asked.streamed
@@ -67,19 +77,19 @@ class Door:
             logger.warning("the SDK tries again what was tried again here already: make its client with max_retries=0")
         try:
             call = core.begin(request, held=streamed)
-        except ConfigError as error:
-            return _refused(error)
+        except ConfigError as error:  # closed
+            raise raised(error) from error
         return await open_answer(core.handler, call, retried=self._policy.retry is not None)
 
     def _core(self, target: Target, rigid: bool) -> Core:
         """The layers for a target; those that change prompts are left out where a prompt must not be changed."""
         core = self._cores.get((target, rigid))
         if core is None:
-            if len(self._cores) >= _CORES:
-                self._cores.clear()
+            while len(self._cores) >= _CORES:
+                self._cores.pop(next(iter(self._cores)), None)
             policy = _for_provider(self._policy, target.provider)
             core = self._first.toward(target).with_policy(replace(policy, prompt=None) if rigid else policy)
-            self._cores[target, rigid] = core
+            core = self._cores.setdefault((target, rigid), core)  # another thread may have made it too
         return core
 
 

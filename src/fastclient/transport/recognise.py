@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -19,23 +19,36 @@ from fastclient.request import steering
 from fastclient.target import Target
 from fastclient.types import Request
 
-__all__ = ["Recognised", "may_be_call", "recognised"]
+__all__ = ["STEER", "Headers", "Recognised", "may_be_call", "recognised"]
 
 _PATHS = ("/chat/completions", "/responses", "/messages", ":generateContent", ":streamGenerateContent")
 _LARGEST = 64 * 2**20  # bytes of a body that is looked into
-_STEER = "x-fastclient-"
+STEER = "x-fastclient-"
 
 # Who asks and for which version of the interface: calls that differ in these have nothing to learn from each other.
 _OF_TARGET = (*CREDENTIALS, "openai-organization", "openai-project", "anthropic-version", "anthropic-beta")
 # What says nothing about the answer, or is made anew for each message of the connection.
 _NOISE = frozenset(
     (
-        *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"),
+        *("accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"),
         *("idempotency-key", "traceparent", "tracestate", "baggage", "x-request-id", "x-client-request-id"),
+        *("b3", "sentry-trace", "newrelic", "uber-trace-id", "x-amzn-trace-id", "x-cloud-trace-context"),
+        *("x-correlation-id", "elastic-apm-traceparent"),
     )
 )
+_NOISES = ("x-stainless-", "x-b3-", "x-datadog-")
+_BALANCERS = ("__cf_bm=", "_cfuvid=", "__cflb=", "AWSALB", "INGRESSCOOKIE=")
 _NUMBERS: Mapping[str, Callable[[str], float]] = {"samples": int, "timeout": float}
 _PER_HOP = frozenset(("host", "connection", "content-length", "transfer-encoding", "keep-alive"))
+
+
+class Headers(dict[str, str]):
+    """Headers by lower-case name. They hold keys, so they do not show themselves."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} headers>"
 
 
 class Recognised(NamedTuple):
@@ -52,31 +65,43 @@ def may_be_call(method: str, path: str) -> bool:
 
 
 def recognised(
-    url: str, headers: Mapping[str, str], body: bytes, policy: Policy, limits: Mapping[str, float | None]
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    policy: Policy,
+    limits: Mapping[str, float | None],
+    unstreamed: Container[Target] = (),
 ) -> Recognised | None:
     """The call in an SDK's request; None if it is something else. Header names are in lower case.
 
-    `limits` are the SDK's own: seconds to connect, between two reads, and so on. Raises ConfigError for steering
-    headers (`x-fastclient-cache: off`) that cannot be.
+    `limits` are the SDK's own: seconds to connect, between two reads, and so on; `unstreamed` targets are asked for no
+    streams. Raises ConfigError for steering headers (`x-fastclient-cache: off`) that cannot be.
     """
     if "content-encoding" in headers or not headers.get("content-type", "").startswith("application/json"):
         return None
     if not all(map(str.isascii, headers.values())):
         return None
-    found = _asked(url, body, exact=policy.prompt is not None)
+    exact = policy.prompt is not None
+    found = _asked(url, body, exact=exact)
     if found is None:
         return None
     form, document, asked = found
-    steered = {name.removeprefix(_STEER): value for name, value in headers.items() if name.startswith(_STEER)}
+    steered = {name.removeprefix(STEER): value for name, value in headers.items() if name.startswith(STEER)}
     steer = steering({name: _value(name, value) for name, value in steered.items()}) if steered else {}
     target = _target(form.provider, _root(url), asked.model, _told(headers))
     if target is None:
         return None
     may_be_copied = _copied(policy.hedge, steer.get("hedge"), target)
-    turned = not asked.streamed and may_be_copied and form.streamable(document)
-    sent = {name: value for name, value in headers.items() if name not in _PER_HOP and name not in steered}
-    sent = {name: value for name, value in sent.items() if not name.startswith(_STEER)} if steered else sent
-    sent["accept-encoding"] = "identity"  # compressed streams are held back on their way, and cannot be read along
+    turned = not asked.streamed and may_be_copied and target not in unstreamed and form.streamable(document)
+    sent = Headers({name: value for name, value in headers.items() if name not in _PER_HOP})
+    for name in steered:
+        del sent[STEER + name]
+    sent["accept-encoding"] = "identity"  # compressed streams are held back on their way
+    if headers.get("host") != urlsplit(url).netloc:
+        sent["host"] = headers.get("host", "")  # the caller's own word for it
+    said = "" if form.verbatim or (exact and not asked.rigid) else _digest(_without_delivery(document))
+    if asked.params.get("n") not in (None, 1):
+        steer["cache"] = "off"  # how one of several answers ended is not known for all
     original = Original(
         form=form,
         target=target,
@@ -86,7 +111,7 @@ def recognised(
         document=document,
         asked=asked,
         turned=turned,
-        variant=_variant(form.streaming(url, document) if turned else (url, document), sent),
+        variant=(*_variant(form.streaming(url, document) if turned else (url, document), sent), said),
     )
     request = Request(
         messages=asked.messages,
@@ -131,6 +156,22 @@ def _root(url: str) -> str:
     return root.partition("/models/")[0]
 
 
+def _own_cookies(value: str) -> str:
+    """The cookies that are not a load balancer's, which change by themselves and say nothing about the answer."""
+    cookies = (cookie.strip() for cookie in value.split(";"))
+    return "; ".join(cookie for cookie in cookies if not cookie.startswith(_BALANCERS))
+
+
+def _without_delivery(document: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in document.items() if name not in ("stream", "stream_options")}
+
+
+def _digest(said: object) -> str:
+    """A digest, because what is said may hold a secret."""
+    words = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
+    return blake2b(words, digest_size=16, key=b"fastclient original").hexdigest()
+
+
 def _told(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, headers[name]) for name in _OF_TARGET if name in headers)
 
@@ -147,14 +188,18 @@ def _target(provider: str, root: str, model: str, told: tuple[tuple[str, str], .
 def _variant(sent: tuple[str, Mapping[str, object]], headers: Mapping[str, str]) -> tuple[object, ...]:
     """What makes the bytes of the answer differ, beside messages and parameters; unknown headers may."""
     url, document = sent
-    others = sorted(
-        (name, value)
+    others = {
+        name: _own_cookies(value) if name == "cookie" else value
         for name, value in headers.items()
-        if name not in _NOISE and name not in _OF_TARGET and not name.startswith("x-stainless-")
+        if name not in _NOISE and name not in _OF_TARGET and not name.startswith(_NOISES)
+    }
+    told = {name: value for name, value in others.items() if value}
+    return (
+        urlsplit(url).query,
+        _digest(told) if told else "",
+        bool(document.get("stream")),
+        document.get("stream_options"),
     )
-    # a digest, because a header may hold a secret
-    digest = blake2b(orjson.dumps(others), digest_size=16, key=b"fastclient headers").hexdigest() if others else ""
-    return (urlsplit(url).query, digest, bool(document.get("stream")), document.get("stream_options"))
 
 
 @lru_cache(maxsize=64)

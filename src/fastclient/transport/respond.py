@@ -39,10 +39,13 @@ __all__ = ["Answered", "Raised", "Readable", "answered", "ends", "open_answer", 
 
 _JSON, _EVENTS = (b"content-type", b"application/json"), (b"content-type", b"text/event-stream; charset=utf-8")
 # Of the connection the answer came on, or of bytes that are not the ones handed on.
-_OF_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"proxy-connection", b"upgrade"))
+_OF_CONNECTION = frozenset(
+    (b"content-encoding", b"connection", b"keep-alive", b"transfer-encoding", b"proxy-connection", b"upgrade")
+)
 _OF_BODY = frozenset((b"content-length", b"content-type", b"content-encoding"))
 # A redirect is not followed: the HTTP library would take the prompt, and keys it does not know, to another host.
-_NOT_OF_REFUSALS = _OF_CONNECTION | {b"content-length", b"x-should-retry", b"location"}
+_NOT_OF_REFUSALS = _OF_CONNECTION | {b"content-length", b"location"}
+_NO_MORE = (b"x-should-retry", b"false")  # both SDKs obey
 _STATUS: Mapping[type[ProviderError], int] = {
     BadRequest: 400,
     AuthenticationFailed: 401,
@@ -58,6 +61,7 @@ _RAISED: tuple[tuple[type[FastClientError], str], ...] = (
     (QueueTimeout, "PoolTimeout"),
     (DeadlineExceeded, "ReadTimeout"),
     (LocalUnavailable, "ConnectError"),
+    (ConfigError, "ConnectError"),  # closed meanwhile
     (StreamCut, "RemoteProtocolError"),
 )
 
@@ -155,11 +159,11 @@ def answered(error: FastClientError, call: Call, *, retried: bool) -> Answered:
     assert original is not None  # noqa: S101  # the callers have looked
     form = original.form
     headers: Fields = []
-    if retried:
-        headers.append((b"x-should-retry", b"false"))  # which both SDKs obey
+    if retried and (len(record.attempts) > 1 or error.retry_budget_exhausted or not record.attempts):
+        headers.append(_NO_MORE)
     if isinstance(error, PromptTooLong):
         return _made(form, 400, "context_length_exceeded", str(error), headers, record)
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError) and error.field != "client":
         return _made(form, 400, "invalid_request_error", str(error), headers, record)
     if isinstance(error, ProviderError):
         refusing = next((attempt for attempt in reversed(record.attempts) if attempt.error is error), None)
@@ -182,13 +186,16 @@ def _refused(
 ) -> Answered:
     """The provider's own refusal. One that came as an event is a response of its own for who asked for no events."""
     status, body = attempt.status or 500, attempt.body
+    if status < 300 and attempt.cut:
+        raise Raised("RemoteProtocolError", error) from error  # a piece is no answer
     if status < 300 and original.turned:
         status = _refusing(error)
         events = SSEParser().feed(body)
         body = events[-1].data if events else body
         headers = [*_passed_on(attempt, _OF_CONNECTION | _OF_BODY), _JSON, *headers]
     else:
-        headers = [*_passed_on(attempt, _NOT_OF_REFUSALS), *headers]
+        left_out = _NOT_OF_REFUSALS | {_NO_MORE[0]} if _NO_MORE in headers else _NOT_OF_REFUSALS
+        headers = [*_passed_on(attempt, left_out), *headers]
     return Answered(status, headers + _told(record), body)
 
 

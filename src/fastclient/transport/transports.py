@@ -18,7 +18,7 @@ from fastclient.engine.detached import Work, spawner
 from fastclient.engine.seam import drive, running_engine
 from fastclient.errors import FastClientError, ProviderError, StreamCut
 from fastclient.transport.door import Door
-from fastclient.transport.recognise import may_be_call
+from fastclient.transport.recognise import STEER, Headers, may_be_call
 from fastclient.transport.respond import Answered, Raised, Readable, ends, raised
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Transport(httpx.BaseTransport, httpx2.BaseTransport):
                 found = drive(self._door.answer(str(url), headers, request.read(), request.extensions))
             if found is not None:
                 return _response(family, found, lambda stream: _Body(stream, family, request))
-        return self._door.passing.through(family, str(url)).handle_request(request)
+        return self._door.passing.through(family, _unsteered(request)).handle_request(request)
 
     def stats(self) -> Stats:
         """Counts and percentiles of the calls so far; requests passed on are not among them."""
@@ -89,7 +89,7 @@ class AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
                 found = await self._door.answer(str(url), headers, body, request.extensions)
             if found is not None:
                 return _response(family, found, lambda stream: _AsyncBody(stream, family, request))
-        return await self._door.passing.through(family, str(url)).handle_async_request(request)
+        return await self._door.passing.through(family, _unsteered(request)).handle_async_request(request)
 
     def stats(self) -> Stats:
         """Counts and percentiles of the calls so far; requests passed on are not among them."""
@@ -103,16 +103,22 @@ class AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
             await transport.aclose()
 
 
-def _fields(request: Any) -> dict[str, str]:
-    """The headers by lower-case name; in one walk, where the library needs one for each name."""
-    return {name.lower(): value for name, value in request.headers.items()}
+def _fields(request: Any) -> Headers:
+    """The headers; in one walk, where the library needs one for each name."""
+    return Headers({name.lower(): value for name, value in request.headers.items()})
+
+
+def _unsteered(request: Any) -> str:
+    """The URL of a request that passes; what steers calls, and may be said to an SDK for all of them, is not sent."""
+    for name in [name for name in request.headers if name.startswith(STEER)]:
+        del request.headers[name]
+    return str(request.url)
 
 
 def _response(family: Any, answered: Answered, body: Callable[[Readable], Any]) -> Any:
-    said: dict[str, Any] = {"headers": answered.headers, "extensions": {"http_version": b"HTTP/1.1"}}
-    if answered.stream is None:
-        return family.Response(answered.status, content=answered.body, **said)
-    return family.Response(answered.status, stream=body(answered.stream), **said)
+    content = family.ByteStream(answered.body) if answered.stream is None else body(answered.stream)
+    extensions = {"http_version": b"HTTP/1.1"}
+    return family.Response(answered.status, headers=answered.headers, stream=content, extensions=extensions)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import cache
 from typing import Any
@@ -16,7 +15,7 @@ from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastCl
 from fastclient.observe.timing import Marks
 from fastclient.wire.port import WireRequest
 from fastclient.wire.response import FamilyResponse
-from fastclient.wire.sockets import closed_in_children, proxy_for, round_trip, ssl_context
+from fastclient.wire.sockets import OPTIONS, closed_in_children, proxy_for, round_trip, ssl_context
 
 __all__ = ["Pool"]
 
@@ -41,6 +40,9 @@ class Pool:
         self._transports: dict[str | None, Any] = {}  # by proxy
         self._routes: dict[str, tuple[Any, Any, str]] = {}  # by URL: a client has very few
         self.spawn = spawner()
+        # Open responses are held until they are closed: a dropped one would have its generators finished by the event
+        # loop and by its closing, at the same time.
+        self._held: set[FamilyResponse] = set()
         self.closed = False
         self._loop = ref(loop)
         self._life = self._lived()
@@ -128,7 +130,14 @@ class Pool:
             raise
         limits["read"] = None
         marks.note("headers")
-        return FamilyResponse(response, family, self.leave, rtt=round_trip(response), fragile=self._fragile)
+        held = FamilyResponse(response, family, self._let_go, rtt=round_trip(response), fragile=self._fragile)
+        self._held.add(held)
+        return held
+
+    def _let_go(self, response: FamilyResponse) -> None:
+        """A response was closed: its place is free."""
+        self._held.discard(response)
+        self.leave()
 
     def _route(self, url: str) -> tuple[Any, Any, str]:
         """The transport for a URL, straight or through a proxy that the environment names; the URL itself; its host."""
@@ -139,7 +148,7 @@ class Pool:
                     verify=ssl_context(self._family.__name__),
                     limits=self._limits,
                     proxy=proxy,
-                    socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+                    socket_options=OPTIONS,
                 )
             except (ImportError, ValueError, self._family.InvalidURL) as error:
                 problem = f"the proxy named by the environment cannot be used ({type(error).__name__})"

@@ -35,7 +35,7 @@ class FamilyResponse:
     """A response of either family. Reading raises StreamCut when the connection breaks."""
 
     def __init__(
-        self, response: Any, family: Any, leave: Callable[[], None], *, rtt: float | None, fragile: bool
+        self, response: Any, family: Any, leave: Callable[[FamilyResponse], None], *, rtt: float | None, fragile: bool
     ) -> None:
         self.status: int = response.status_code
         self.headers = Fields(response.headers.raw)
@@ -44,7 +44,7 @@ class FamilyResponse:
         self._fragile = fragile
         self._response = response
         self._pieces: AsyncIterator[bytes] = response.stream.__aiter__()
-        self._leave: Callable[[], None] | None = leave
+        self._leave: Callable[[FamilyResponse], None] | None = leave
         self._complete = False
         self._reading: Apart[bytes] | None = None
 
@@ -75,7 +75,7 @@ class FamilyResponse:
             else:
                 await self._close(leave)
 
-    async def _close(self, leave: Callable[[], None]) -> None:
+    async def _close(self, leave: Callable[[FamilyResponse], None]) -> None:
         try:
             with anyio.move_on_after(_CLOSE, shield=True):
                 if self._reading is not None:
@@ -89,4 +89,4 @@ class FamilyResponse:
         except (self._family.TransportError, anyio.ClosedResourceError, RuntimeError):
             pass  # it was closed to be gone; how it went does not matter
         finally:
-            leave()
+            leave(self)

@@ -15,7 +15,15 @@ from fastclient.target import is_loopback
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["closed_in_children", "proxy_for", "round_trip", "ssl_context"]
+__all__ = ["OPTIONS", "closed_in_children", "proxy_for", "round_trip", "ssl_context"]
+
+OPTIONS: list[tuple[int, int, int]] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+"""Of each connection: no waiting for more to send, and a sign of life each minute, so that no router forgets it."""
+
+OPTIONS.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+for _name, _value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
+    if hasattr(socket, _name):
+        OPTIONS.append((socket.IPPROTO_TCP, getattr(socket, _name), _value))
 
 _sockets: WeakSet[Any] = WeakSet()  # the open ones of this process
 

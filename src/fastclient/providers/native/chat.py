@@ -29,6 +29,7 @@ class Chat:
     """The form of `POST .../chat/completions`."""
 
     provider = "openai"
+    verbatim = True
 
     def asked(self, path: str, document: Json, *, exact: bool) -> Asked | None:  # noqa: ARG002
         found = _PATH.search(path.partition("?")[0])

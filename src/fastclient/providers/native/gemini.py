@@ -39,6 +39,7 @@ class Gemini:
     """The form of `POST .../models/{model}:generateContent`, and of `:streamGenerateContent?alt=sse`."""
 
     provider = "gemini"
+    verbatim = False
 
     def asked(self, path: str, document: Json, *, exact: bool) -> Asked | None:  # noqa: ARG002
         found = _PATH.search(path)

@@ -46,6 +46,7 @@ class Messages:
     """The form of `POST .../messages`."""
 
     provider = "anthropic"
+    verbatim = False
 
     def asked(self, path: str, document: Json, *, exact: bool) -> Asked | None:
         model, turns, streamed = document.get("model"), document.get("messages"), document.get("stream")
@@ -85,8 +86,8 @@ class Messages:
         return replaced(document, fields, ("model", "stream"))
 
     def elsewhere(self, document: Json, url: str, target: Target) -> tuple[str, Json]:
-        _, mark, query = url.partition("?")  # such as beta=true
-        return f"{root(target) or dialect.base_url}/v1/messages{mark}{query}", {**document, "model": target.model}
+        beta = "?beta=true" if "beta=true" in url.partition("?")[2].split("&") else ""  # all else may be a key
+        return f"{root(target) or dialect.base_url}/v1/messages{beta}", {**document, "model": target.model}
 
     def gathered(self, events: bytes) -> bytes:
         found = events_of(events)

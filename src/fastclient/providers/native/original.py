@@ -23,7 +23,8 @@ __all__ = ["CREDENTIALS", "Asked", "Form", "Original", "forms", "outgoing"]
 
 CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
-_OF_ACCOUNT = (*CREDENTIALS, "openai-organization", "openai-project", "cookie")  # stay with their target
+# What may be told another host: all else may be a key, or say who asks.
+_CARRIED = ("accept", "accept-encoding", "content-type", "user-agent", "anthropic-version", "anthropic-beta")
 
 _FORMS = ("chat", "responses", "messages", "gemini")
 
@@ -42,9 +43,13 @@ class Asked(NamedTuple):
 
 
 class Form(Protocol):
-    """One format of requests and answers, as its SDK writes and reads it. Pure."""
+    """One format of requests and answers, as its SDK writes and reads it. Pure.
+
+    With `verbatim` what is asked, in words, is all that the body says.
+    """
 
     provider: str
+    verbatim: bool
 
     def asked(self, path: str, document: Json, *, exact: bool) -> Asked | None:
         """What a JSON body that is posted to this path asks for; None if it is not of this form.
@@ -116,7 +121,7 @@ def outgoing(request: Request, target: Target, layout: Layout | None) -> WireReq
         headers = {**headers, **layout.headers}
     if target != original.target:
         url, document = form.elsewhere(document, url, target)
-        headers = {name: value for name, value in headers.items() if name not in _OF_ACCOUNT}
+        headers = {name: headers[name] for name in headers if name in _CARRIED or name.startswith("x-stainless-")}
         headers |= find(target.provider).authentication(target)
         headers |= {name.lower(): value for name, value in target.headers.items()}
     if original.turned:

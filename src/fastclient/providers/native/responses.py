@@ -25,6 +25,7 @@ class Responses:
     """The form of `POST .../responses`."""
 
     provider = "openai-responses"
+    verbatim = False
 
     def asked(self, path: str, document: Json, *, exact: bool) -> Asked | None:  # noqa: ARG002
         model, said, streamed = document.get("model"), document.get("input"), document.get("stream")
