@@ -40,11 +40,19 @@ __all__ = ["Answered", "Raised", "Readable", "answered", "ends", "open_answer", 
 _JSON, _EVENTS = (b"content-type", b"application/json"), (b"content-type", b"text/event-stream; charset=utf-8")
 # Of the connection the answer came on, or of bytes that are not the ones handed on.
 _OF_CONNECTION = frozenset(
-    (b"content-encoding", b"connection", b"keep-alive", b"transfer-encoding", b"proxy-connection", b"upgrade")
+    (
+        b"content-length",
+        b"content-encoding",
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"proxy-connection",
+        b"upgrade",
+    )
 )
 _OF_BODY = frozenset((b"content-length", b"content-type", b"content-encoding"))
 # A redirect is not followed: the HTTP library would take the prompt, and keys it does not know, to another host.
-_NOT_OF_REFUSALS = _OF_CONNECTION | {b"content-length", b"location"}
+_NOT_OF_REFUSALS = _OF_CONNECTION | {b"location"}
 _NO_MORE = (b"x-should-retry", b"false")  # both SDKs obey
 _STATUS: Mapping[type[ProviderError], int] = {
     BadRequest: 400,

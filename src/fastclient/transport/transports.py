@@ -116,9 +116,13 @@ def _unsteered(request: Any) -> str:
 
 
 def _response(family: Any, answered: Answered, body: Callable[[Readable], Any]) -> Any:
-    content = family.ByteStream(answered.body) if answered.stream is None else body(answered.stream)
-    extensions = {"http_version": b"HTTP/1.1"}
-    return family.Response(answered.status, headers=answered.headers, stream=content, extensions=extensions)
+    headers, extensions = answered.headers, {"http_version": b"HTTP/1.1"}
+    if answered.stream is not None:
+        return family.Response(answered.status, headers=headers, stream=body(answered.stream), extensions=extensions)
+    headers = [*headers, (b"content-length", b"%d" % len(answered.body))]
+    return family.Response(
+        answered.status, headers=headers, stream=family.ByteStream(answered.body), extensions=extensions
+    )
 
 
 @contextmanager

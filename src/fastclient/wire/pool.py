@@ -21,6 +21,7 @@ __all__ = ["Pool"]
 
 _CLOSE = 1.0  # seconds the connections may take to close
 _ROUTES = 1000  # URLs that are kept ready
+_TICK = 0.005  # seconds between two looks at what is still being closed
 _KEEP_ALIVE = 60.0  # seconds an idle connection is kept
 
 # Pools are closed, never collected: an idle connection that is collected before it is closed complains about it.
@@ -78,6 +79,10 @@ class Pool:
         self.closed = True
         _open_pools.discard(self)
         with anyio.move_on_after(_CLOSE, shield=True):
+            for response in tuple(self._held):
+                await response.aclose()
+            while self._held:  # by others, who dropped them just now
+                await anyio.sleep(_TICK)
             for transport in self._transports.values():
                 await transport.aclose()
 
