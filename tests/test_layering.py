@@ -30,7 +30,7 @@ PURE = (
         "providers.native.chat",
     ),
     *("providers.native.messages", "providers.native.responses", "providers.native.gemini", "providers.native.blocks"),
-    *("providers.native.pieces", "providers.native.spoken", "transport.recognise"),
+    *("providers.native.pieces", "providers.native.spoken", "transport.recognise", "wire.direct.head"),
     *("providers.anthropic", "observe.timing", "observe.sketch", "observe.events", "observe.stats"),
     *(
         "providers.rates",

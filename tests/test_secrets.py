@@ -25,7 +25,7 @@ KEY = "sk-canary-91f3b7d2e0"
 PROMPT = 'prompt-canary "quoted"\nsecond prompt-canary line'
 ANSWER = "answer-canary, told in more than one token"
 CANARIES = (KEY, KEY[3:], base64.b64encode(KEY.encode()).decode()[:16], "prompt-canary", "answer-canary")
-WIRES = ("httpx2", "httpx")
+WIRES = ("httpx2", "httpx", "direct")
 QUICK = fc.Timeouts(first_token=0.2, progress=0.2, total=5)
 
 

@@ -116,7 +116,7 @@ class suspended:  # noqa: N801
 # threads
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_each_thread_gets_its_own_answer(wire: str) -> None:
     """Sixteen threads chat and stream through one client at once; none sees a word of another's answer."""
     answer = World(base=0.005, gap=0.001)
@@ -407,7 +407,7 @@ def forked(work: Callable[[], object], within: float = 5.0) -> Any:
     return json.loads(result) if result else "the child hung or crashed"
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_a_client_works_on_both_sides_of_a_fork(wire: str) -> None:
     """The child has an engine and connections of its own; the parent keeps its own, unharmed."""
     with ProviderServer(answer=lambda request: request.text, process=False) as server:

@@ -301,7 +301,7 @@ ATTRIBUTES = {
 }
 ARGUMENTS = {("shell", True), ("verify", False), ("check_hostname", False), ("follow_redirects", True)}
 ALLOWED = {  # "module.py: what", each with its reason
-    "clients.py: follow_redirects=True",  # both SDKs ask for it, and their downloads need it; calls never have a location
+    "clients.py: follow_redirects=True",  # as both SDKs ask for it, for downloads; calls never have a location
 }
 
 

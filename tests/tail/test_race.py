@@ -47,7 +47,7 @@ LATE = 10.0  # seconds a late request takes
 httpx2_only = pytest.mark.parametrize("world", [world for world in WORLDS if world.endswith("httpx2")], indirect=True)
 
 
-@pytest.fixture(scope="module", params=WORLDS)
+@pytest.fixture(scope="module", params=[world for world in WORLDS if world != "trio-direct"])
 def world(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -311,7 +311,8 @@ async def test_a_copy_that_fails(rig: Rig) -> None:
 
 async def test_both_fail(rig: Rig) -> None:
     """One error comes out, the request's own, and no group; its attempts tell of both causes."""
-    rig.meet((Wait(0.2), *faults.status(500)), (Reset(),))
+    times = 2 if rig.wire == "direct" else 1  # it sends once more if a kept connection breaks before any answer
+    rig.meet((Wait(0.2), *faults.status(500)), *[(Reset(),)] * times)
     with pytest.raises(ServerFailed) as caught:
         await rig.door.chat()
     first, second = caught.value.attempts

@@ -1,4 +1,4 @@
-"""The HTTP families behind the port, against real sockets: what they send, where they go, how they fail."""
+"""The wires behind the port, against real sockets: what they send, where they go, how they fail."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from anyio.to_thread import run_sync
 import fastclient as fc
 from fastclient.testing import ProviderServer, Send, Status, Tokens, World, blackhole, faults
 from fastclient.wire import sockets
+from tests.wire.peers import Listener, head_of, relay, secured
 
 Make = Callable[..., fc.AsyncClient]
 PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
 
 
-@pytest.fixture(params=["httpx2", "httpx"])
+@pytest.fixture(params=["httpx2", "httpx", "direct"])
 def wire(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -53,68 +54,6 @@ async def client(wire: str) -> AsyncIterator[Make]:
     yield make
     for one in made:
         await one.aclose()
-
-
-class Listener:
-    """A TCP server of a few lines: `serve` gets each connection, on a thread of its own, and a count is kept."""
-
-    def __init__(self, serve: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> None:
-        self._serve, self._context, self.count = serve, context, 0
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self.socket.getsockname()[1]
-        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.port}/v1"
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            self.count += 1
-            threading.Thread(target=self._handle, args=(connection,), daemon=True).start()
-
-    def _handle(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                if self._context is None:
-                    self._serve(connection)
-                else:
-                    with self._context.wrap_socket(connection, server_side=True) as secured:
-                        self._serve(secured)
-            except OSError:
-                return
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-        self._thread.join(2)
-
-
-def head_of(connection: socket.socket) -> bytes:
-    """The request head a client sends; the body that follows is read as far as it came along."""
-    got = b""
-    while b"\r\n\r\n" not in got and (data := connection.recv(65536)):
-        got += data
-    return got
-
-
-def relay(one: socket.socket, other: socket.socket) -> None:
-    """Copy bytes until one side ends."""
-    try:
-        while data := one.recv(65536):
-            other.sendall(data)
-    except OSError:
-        pass
-    for end in (one, other):
-        try:
-            end.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
 
 # what is sent, and where to
@@ -149,12 +88,20 @@ async def test_plain_bytes_are_asked_for(client: Make) -> None:
     assert not {"cookie", "connection"} & set(headers) - {"connection"}
 
 
-async def test_a_compressed_answer_is_an_error_and_not_garbage(client: Make) -> None:
-    """A server that compresses although we asked for plain bytes gives a typed error, and no empty answer."""
+async def test_a_compressed_answer_is_unpacked(client: Make) -> None:
+    """A server may compress although we asked for plain bytes."""
     import gzip
 
     body = gzip.compress(b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: [DONE]\n\n')
     plan = (Status(200, {"content-type": "text/event-stream", "content-encoding": "gzip"}, body),)
+    with ProviderServer(script=lambda _: plan) as server:
+        assert (await client(server.base_url).chat("Hi")).text == "Hi"
+
+
+@pytest.mark.parametrize("coding, body", [("br", b"\x0b\x02"), ("gzip", b"not gzip"), ("gzip", b"\x1f\x8b\x08")])
+async def test_what_cannot_be_unpacked_is_an_error_and_not_garbage(client: Make, coding: str, body: bytes) -> None:
+    """Another coding, or broken data, is a typed error and no empty answer."""
+    plan = (Status(200, {"content-type": "text/event-stream", "content-encoding": coding}, body),)
     with ProviderServer(script=lambda _: plan) as server, pytest.raises((fc.StreamCut, fc.ServerFailed)):
         await client(server.base_url).chat("Hi")
 
@@ -223,44 +170,6 @@ async def test_loopback_needs_no_proxy(client: Make, monkeypatch: pytest.MonkeyP
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    names = ["-subj", "/CN=fastclient test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:right.test"]
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    command = ["openssl", "req", "-x509", *kind, *names, "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
-    return cert, key
-
-
-@contextmanager
-def secured(server: ProviderServer, certificate: tuple[Path, Path], **versions: ssl.TLSVersion) -> Iterator[Listener]:
-    """TLS in front of a server."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    for name, version in versions.items():
-        setattr(context, name, version)
-
-    def serve(connection: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", int(server.origin.rpartition(":")[2]))) as inner:
-            threading.Thread(target=relay, args=(inner, connection), daemon=True).start()
-            relay(connection, inner)
-
-    with Listener(serve, context) as listener:
-        yield listener
-
-
-@pytest.fixture
-def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The certificate is trusted for one test, as SSL_CERT_FILE makes it."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    sockets.ssl_context.cache_clear()
-    yield
-    sockets.ssl_context.cache_clear()
 
 
 async def test_an_unknown_certificate_is_refused(client: Make, certificate: tuple[Path, Path]) -> None:
@@ -615,7 +524,7 @@ async def test_two_families_do_not_share_a_pool() -> None:
     assert replies[0].text == replies[1].text
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_the_first_call_imports_no_http_library(wire: str) -> None:
     """Importing takes long and would hold up every task of the loop: it happens when a client is made."""
     code = f"""
@@ -632,7 +541,7 @@ print(late)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop does not exist for Windows")
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_it_works_on_uvloop(wire: str) -> None:
     """Servers run uvloop: calls, reuse, early leaving and closing work there too."""
     import uvloop
@@ -649,11 +558,12 @@ def test_it_works_on_uvloop(wire: str) -> None:
         runner.run(use(server))
 
 
-def test_loops_that_are_simply_closed_leave_nothing() -> None:
+@pytest.mark.parametrize("wire", ["httpx2", "direct"])
+def test_loops_that_are_simply_closed_leave_nothing(wire: str) -> None:
     """A loop closed without its good-byes takes its connections with it; a client on many of them does not grow."""
     with ProviderServer() as server, warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # asyncio's own, for the loop that was closed like that
-        made = fc.AsyncClient("openai:m", base_url=server.base_url)
+        made = fc.AsyncClient("openai:m", base_url=server.base_url, wire=wire)
         counts = []
         for _ in range(12):
             loop = asyncio.new_event_loop()

@@ -28,7 +28,7 @@ logger = logging.getLogger("fastclient")
 
 _MAX_TEXT = 64 * 2**10  # bytes of an error body that are looked into, and shown
 _MAX_RESPONSE = 64 * 2**20  # bytes of one answer
-_MAX_ERROR = 2**20  # bytes read of an error body, or some more
+_MAX_ERROR = 2**19  # bytes read of an error body, or some more
 _ERROR_PATIENCE = 1.5  # seconds an error body may take
 _DRAIN_PATIENCE = 0.05  # seconds the end of the body may take behind the terminal event
 

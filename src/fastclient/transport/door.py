@@ -34,11 +34,11 @@ _NOBODY = Target("openai:-")  # for the layers that others are copied from
 class Door:
     """A policy's layers for whatever target an SDK calls. Its targets share connections, statistics and the cache."""
 
-    def __init__(self, policy: Policy | None, *, kind: str, blocking: bool) -> None:
+    def __init__(self, policy: Policy | None, wire: str, *, kind: str, blocking: bool) -> None:
         self._policy = policy = Policy() if policy is None else instance("policy", policy, Policy)
-        wire = wire_for("httpx2", policy)
+        network = wire_for(wire, policy)
         plain = replace(policy, prompt=None)  # with all targets, so that one without a key is refused now
-        self._first = Core.of(attempt(wire, policy.timeouts), _NOBODY, plain, wire=wire, blocking=blocking)
+        self._first = Core.of(attempt(network, policy.timeouts), _NOBODY, plain, wire=network, blocking=blocking)
         self._cores: dict[tuple[Target, bool], Core] = {}
         self._told = False
         self._unstreamed: set[Target] = set()

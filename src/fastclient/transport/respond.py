@@ -221,6 +221,8 @@ def _made(form: Form, status: int, kind: str, message: str, headers: Fields, rec
 
 def raised(error: FastClientError) -> Raised:
     """What to raise for a failure that is no response: what the library itself had raised, if it was on the wire."""
+    if isinstance(error.__cause__, OSError) and not isinstance(error, DeadlineExceeded):  # of our own wire
+        return Raised("ReadError" if error.sent else "ConnectError", error)
     cause = type(error.__cause__)
     if cause.__module__.partition(".")[0] in ("httpx", "httpx2") and isinstance(error, (ConnectFailed, StreamCut)):
         return Raised(cause.__name__, error)

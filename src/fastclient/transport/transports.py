@@ -39,12 +39,13 @@ def family_of(thing: object) -> Any:
 class Transport(httpx.BaseTransport, httpx2.BaseTransport):
     """Answers the calls of a blocking SDK client: `OpenAI(http_client=httpx2.Client(transport=fc.Transport(policy)))`.
 
-    Without a policy it is `Policy()`: timeouts and retries. Safe for any number of threads. What `fc.http_client` makes
+    Without a policy it is `Policy()`: timeouts and retries. `wire` is what calls go out on, "direct" or "httpx2"; what
+    passes goes out as the asking library sends it. Safe for any number of threads. What `fc.http_client` makes
     has one of these inside; take it by itself to have its `stats()`, or an HTTP client with options of your own.
     """
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self._door = Door(policy, kind="HTTPTransport", blocking=True)
+    def __init__(self, policy: Policy | None = None, *, wire: str = "direct") -> None:
+        self._door = Door(policy, wire, kind="HTTPTransport", blocking=True)
 
     def handle_request(self, request: Any) -> Any:
         """Answer one request of either library."""
@@ -76,8 +77,8 @@ class Transport(httpx.BaseTransport, httpx2.BaseTransport):
 class AsyncTransport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
     """Answers the calls of an asynchronous SDK client, on asyncio or trio. See `Transport`."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
-        self._door = Door(policy, kind="AsyncHTTPTransport", blocking=False)
+    def __init__(self, policy: Policy | None = None, *, wire: str = "direct") -> None:
+        self._door = Door(policy, wire, kind="AsyncHTTPTransport", blocking=False)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer one request of either library."""

@@ -81,7 +81,7 @@ class Pool:
         with anyio.move_on_after(_CLOSE, shield=True):
             for response in tuple(self._held):
                 await response.aclose()
-            while self._held:  # by others, who dropped them just now
+            while self._held:  # noqa: ASYNC110  # by others, who dropped them just now
                 await anyio.sleep(_TICK)
             for transport in self._transports.values():
                 await transport.aclose()

@@ -1,0 +1,216 @@
+"""The connections of one event loop: taken and given back without waiting, kept while idle; and the line before."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import anyio
+
+from fastclient.config import Timeouts
+from fastclient.engine.clock import running_clock
+from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, QueueTimeout
+from fastclient.observe.timing import Marks
+from fastclient.wire.direct.connection import Connection, Watched
+from fastclient.wire.direct.dial import dial
+from fastclient.wire.direct.head import Place, Route
+from fastclient.wire.direct.home import Home
+from fastclient.wire.direct.parser import Malformed, ResponseParser
+from fastclient.wire.direct.response import DirectResponse
+from fastclient.wire.port import WireRequest
+
+__all__ = ["Pool"]
+
+_KEEP_ALIVE = 60.0  # seconds an idle connection is kept
+_SWEEP = 10.0  # seconds between two looks at all that are idle
+_IDLE = 256  # idle connections to one place
+_STALE = 1.0  # seconds within which a connection that had been closed unseen shows it
+
+_BROKEN = (OSError, EOFError, Malformed, anyio.ClosedResourceError)
+
+
+class Pool(Home):
+    """The connections of one event loop."""
+
+    def __init__(self, loop: Any, context: ssl.SSLContext, concurrency: int | None) -> None:
+        super().__init__(loop)
+        self._asyncio = loop if isinstance(loop, asyncio.AbstractEventLoop) and _watches(loop) else None
+        self._context = context
+        self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
+        self._idle: dict[Place, list[Connection]] = {}  # the one used last at the end
+        self._open: set[Connection] = set()
+        self._sessions: dict[Place, ssl.SSLSession] = {}
+        self._clock = running_clock()
+        self._sweep = self._clock() + _SWEEP
+
+    def _shut(self) -> None:
+        for connection in self._open:
+            connection.close()
+        self._open.clear()
+        self._idle.clear()
+
+    @property
+    def busy(self) -> list[Connection]:
+        """The connections that carry a request now."""
+        resting = {connection for idle in self._idle.values() for connection in idle}
+        return [connection for connection in self._open if connection not in resting]
+
+    async def enter(self, patience: float) -> None:
+        """Wait for a place among the open requests."""
+        if self._line is None:
+            return
+        try:
+            with anyio.fail_after(patience):
+                await self._line.acquire()
+        except TimeoutError:
+            raise QueueTimeout(f"no connection became free within {patience:g} s", phase="queue") from None
+
+    def leave(self) -> None:
+        """Give the place back."""
+        if self._line is not None:
+            self._line.release()
+
+    async def send(self, route: Route, request: WireRequest, timeouts: Timeouts, marks: Marks) -> DirectResponse:
+        """Send, once a place was taken; the place is given back when the response is closed, or by the caller."""
+        head = route.head(request.method, request.headers, len(request.body))
+        connection = self._take(route.place)
+        again = False
+        if connection is not None:
+            parser = ResponseParser()
+            try:
+                return await self._ask(connection, parser, head, request.body, timeouts, marks)
+            except _BROKEN as error:
+                if not self._was_stale(error, parser, marks):
+                    raise _lost(error, sent=True) from error
+                marks.send_started = marks.sent = None
+                again = True
+        try:
+            connection = await self._dial(route.place, timeouts, marks)
+            return await self._ask(connection, ResponseParser(), head, request.body, timeouts, marks)
+        except ConnectTimeout as error:
+            error.sent = again
+            raise
+        except _BROKEN as error:
+            raise _lost(error, sent=again or marks.send_started is not None) from error
+
+    def _was_stale(self, error: Exception, parser: ResponseParser, marks: Marks) -> bool:
+        """Whether a connection from before had been closed by the server, so that the request never arrived."""
+        late = marks.send_started is not None and marks.clock() - marks.send_started > _STALE
+        kept = parser.begun or isinstance(error, (TimeoutError, Malformed, anyio.ClosedResourceError))
+        return not (late or kept or self.closed)
+
+    async def _dial(self, place: Place, timeouts: Timeouts, marks: Marks) -> Connection:
+        sock = await dial(place, self._context, self._sessions.get(place), timeouts.connect, marks)
+        if self.closed:
+            sock.close()
+            raise ConfigError.at("client", "closed while this call was connecting")
+        loop = self._asyncio
+        connection = Connection(sock, place) if loop is None else Watched(sock, place, loop)
+        self._open.add(connection)
+        return connection
+
+    async def _ask(
+        self,
+        connection: Connection,
+        parser: ResponseParser,
+        head: bytes,
+        body: bytes,
+        timeouts: Timeouts,
+        marks: Marks,
+    ) -> DirectResponse:
+        """One request and the head of its answer. On failure the connection is closed."""
+        hung_up: OSError | None = None
+        try:
+            marks.note("send_started")
+            try:
+                await connection.send(head, body, timeouts.liveness)
+            except TimeoutError:
+                raise
+            except OSError as error:
+                hung_up = error  # maybe behind an answer, such as that the request is too large
+            marks.note("sent")
+            while not parser.status:
+                data = await connection.receive()
+                if data:
+                    parser.feed(data)
+                else:
+                    parser.end()
+        except OSError as error:
+            self._drop(connection)
+            raise hung_up or error from None
+        except BaseException:
+            self._drop(connection)
+            raise
+        marks.note("headers")
+        return DirectResponse(connection, parser, self._done)
+
+    def _take(self, place: Place) -> Connection | None:
+        """The idle connection that was used last, if it is still good."""
+        idle = self._idle.get(place)
+        while idle:
+            connection = idle.pop()
+            connection.stirred = None
+            if connection.idle_since + _KEEP_ALIVE > self._clock() and connection.fresh():
+                return connection
+            self._drop(connection)
+        return None
+
+    def _done(self, connection: Connection, reusable: bool) -> None:
+        """A response is closed: keep its connection or close it, and give the place back."""
+        try:
+            if connection.place.secure:
+                self._note_session(connection)
+            if reusable and not connection.closed and not self.closed:
+                self._rest(connection)
+            else:
+                self._drop(connection)
+        finally:
+            self.leave()
+
+    def _note_session(self, connection: Connection) -> None:
+        """Keep what makes the next handshake shorter; servers send it behind their own."""
+        # Not with the system's own trust store: it looks at certificates that a shorter handshake leaves out.
+        if type(self._context) is ssl.SSLContext:
+            session = connection.session()
+            if session is not None:
+                self._sessions[connection.place] = session
+
+    def _rest(self, connection: Connection) -> None:
+        now = connection.idle_since = self._clock()
+        idle = self._idle.setdefault(connection.place, [])
+        connection.stirred = self._stirred
+        idle.append(connection)
+        if len(idle) > _IDLE:
+            self._drop(idle.pop(0))
+        if now > self._sweep:
+            self._sweep = now + _SWEEP
+            for place, kept in list(self._idle.items()):
+                while kept and kept[0].idle_since + _KEEP_ALIVE <= now:
+                    self._drop(kept.pop(0))
+                if not kept:
+                    del self._idle[place]
+
+    def _stirred(self, connection: Connection) -> None:
+        """Something came in over an idle connection: nearly always the server's good-bye."""
+        if not connection.fresh():
+            self._idle[connection.place].remove(connection)
+            self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.stirred = None
+        connection.close()
+        self._open.discard(connection)
+
+
+def _watches(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this loop can watch a socket. That of Windows cannot by itself."""
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
+
+
+def _lost(error: Exception, *, sent: bool) -> ConnectFailed:
+    """A failure before the response headers. Its text stays out: it may quote what was read."""
+    where = "before the answer began" if sent else "while connecting"
+    lost = ConnectFailed(f"the connection failed {where} ({type(error).__name__})")
+    lost.sent = sent
+    return lost

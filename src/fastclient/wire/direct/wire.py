@@ -1,0 +1,79 @@
+"""Our own engine behind the port: HTTP/1.1 over plain sockets, on asyncio, uvloop and trio.
+
+It does what a call to an LLM needs, and does it once: heads are written once per URL, nothing is normalised, and
+nothing is closed in the background. What it does not do goes through httpx2: proxies, and URLs with anything unusual.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastclient.config import Timeouts
+from fastclient.engine.clock import running_loop
+from fastclient.errors import ConfigError
+from fastclient.observe.timing import Marks
+from fastclient.wire.direct.head import Route, route
+from fastclient.wire.direct.pool import Pool
+from fastclient.wire.family import FamilyWire
+from fastclient.wire.port import WireRequest, WireResponse
+from fastclient.wire.sockets import proxy_for, ssl_context
+
+__all__ = ["DirectWire"]
+
+_ROUTES = 1000  # URLs that are kept ready
+
+
+class DirectWire:
+    """A wire of our own, with one connection pool per event loop that uses it."""
+
+    def __init__(self, *, concurrency: int | None = None) -> None:
+        import anyio._backends._asyncio  # noqa: F401  # not in the first call, where it holds up an event loop
+
+        self._context = ssl_context("httpx2")
+        self._context.set_alpn_protocols(["http/1.1"])
+        self._concurrency = concurrency
+        self._pools: dict[Any, Pool] = {}
+        self._routes: dict[str, Route | None] = {}
+        self._family: FamilyWire | None = None
+
+    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
+        way = self._routes.get(request.url) or self._route(request.url)
+        if way is None:
+            if self._family is None:
+                self._family = FamilyWire("httpx2", concurrency=self._concurrency)
+            return await self._family.send(request, timeouts, marks)
+        loop = running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            self._pools = {loop: pool for loop, pool in self._pools.items() if pool.usable}
+            pool = self._pools[loop] = Pool(loop, self._context, self._concurrency)
+            await pool.open()
+        await pool.enter(timeouts.queue)
+        marks.note("dequeued")
+        try:
+            if pool.closed:
+                raise ConfigError.at("client", "closed while this call was waiting")
+            return await pool.send(way, request, timeouts, marks)
+        except BaseException:
+            pool.leave()
+            raise
+
+    def _route(self, url: str) -> Route | None:
+        """The way to a URL; None if that is not for us."""
+        if url not in self._routes:
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            self._routes[url] = None if proxy_for(url) else route(url)
+        return self._routes[url]
+
+    async def aclose(self) -> None:
+        pool = self._pools.pop(running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
+        if self._family is not None:
+            await self._family.aclose()
+
+    def __del__(self) -> None:
+        for pool in getattr(self, "_pools", {}).values():
+            if pool.usable:
+                pool.spawn(pool.aclose)  # a client dropped without being closed must leave no socket behind
