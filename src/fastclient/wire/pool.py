@@ -1,18 +1,17 @@
-"""The connections of one event loop over the httpx family, the line before them, and the notes taken on the way."""
+"""The connections of one event loop over the httpx family, and the notes taken on the way."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
-from weakref import ref
 
 import anyio
 
 from fastclient.config import Timeouts
-from fastclient.engine.detached import spawner
-from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastClientError, QueueTimeout
+from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, FastClientError
 from fastclient.observe.timing import Marks
+from fastclient.wire.home import Home
 from fastclient.wire.port import WireRequest
 from fastclient.wire.response import FamilyResponse
 from fastclient.wire.sockets import OPTIONS, closed_in_children, proxy_for, round_trip, ssl_context
@@ -24,81 +23,35 @@ _ROUTES = 1000  # URLs that are kept ready
 _TICK = 0.005  # seconds between two looks at what is still being closed
 _KEEP_ALIVE = 60.0  # seconds an idle connection is kept
 
-# Pools are closed, never collected: an idle connection that is collected before it is closed complains about it.
-_open_pools: set[Pool] = set()
 
-
-class Pool:
-    """The connections of one event loop, and the line before them."""
+class Pool(Home):
+    """The connections of one event loop."""
 
     def __init__(self, family: Any, loop: Any, concurrency: int | None, *, fragile: bool) -> None:
+        super().__init__(loop, concurrency)
         self._family = family
         self._fragile = fragile
         self._limits = family.Limits(
             max_connections=concurrency, max_keepalive_connections=concurrency or 100, keepalive_expiry=_KEEP_ALIVE
         )
-        self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
         self._transports: dict[str | None, Any] = {}  # by proxy
         self._routes: dict[str, tuple[Any, Any, str]] = {}  # by URL: a client has very few
-        self.spawn = spawner()
         # Open responses are held until they are closed: a dropped one would have its generators finished by the event
         # loop and by its closing, at the same time.
         self._held: set[FamilyResponse] = set()
-        self.closed = False
-        self._loop = ref(loop)
-        self._life = self._lived()
-
-    async def open(self) -> None:
-        """From now on the pool closes itself when its event loop ends."""
-        _open_pools.add(self)
-        await anext(self._life)
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is still a loop to use it on; one that ended rudely took the connections with it."""
-        loop = self._loop()
-        if loop is None or getattr(loop, "is_closed", bool)():
-            self.closed = True
-            _open_pools.discard(self)
-        return not self.closed
-
-    async def aclose(self) -> None:
-        await self._shut()
-        await self._life.aclose()
-
-    async def _lived(self) -> AsyncGenerator[None, None]:
-        """Both event loops finish the asynchronous generators they know before they end: here, with good-byes."""
-        try:
-            yield
-        finally:
-            await self._shut()
 
     async def _shut(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        _open_pools.discard(self)
-        with anyio.move_on_after(_CLOSE, shield=True):
+        with anyio.move_on_after(_CLOSE / 2, shield=True):
             for response in tuple(self._held):
                 await response.aclose()
             while self._held:  # noqa: ASYNC110  # by others, who dropped them just now
                 await anyio.sleep(_TICK)
+        with anyio.move_on_after(_CLOSE, shield=True):
             for transport in self._transports.values():
                 await transport.aclose()
 
-    async def enter(self, patience: float) -> None:
-        """Wait for a place among the open requests."""
-        if self._line is None:
-            return
-        try:
-            with anyio.fail_after(patience):
-                await self._line.acquire()
-        except TimeoutError:
-            raise QueueTimeout(f"no connection became free within {patience:g} s", phase="queue") from None
-
-    def leave(self) -> None:
-        if self._line is not None:
-            self._line.release()
+    def _abandon(self) -> None:
+        """The libraries cannot close anything without an event loop."""
 
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> FamilyResponse:
         """Send, once a place was taken; the place is given back when the response is closed, or here on failure."""

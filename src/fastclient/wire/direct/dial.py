@@ -12,7 +12,7 @@ import anyio
 from fastclient.errors import ConnectTimeout
 from fastclient.observe.timing import Marks
 from fastclient.wire.direct.head import Place
-from fastclient.wire.sockets import closed_in_children
+from fastclient.wire.sockets import OPTIONS, closed_in_children
 
 __all__ = ["dial"]
 
@@ -103,7 +103,8 @@ async def _reached(address: _Address) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for option in OPTIONS:
+            sock.setsockopt(*option)
         closed_in_children(sock)
         try:
             sock.connect(address.address)

@@ -10,14 +10,14 @@ import anyio
 
 from fastclient.config import Timeouts
 from fastclient.engine.clock import running_clock
-from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout, QueueTimeout
+from fastclient.errors import ConfigError, ConnectFailed, ConnectTimeout
 from fastclient.observe.timing import Marks
 from fastclient.wire.direct.connection import Connection, Watched
 from fastclient.wire.direct.dial import dial
 from fastclient.wire.direct.head import Place, Route
-from fastclient.wire.direct.home import Home
 from fastclient.wire.direct.parser import Malformed, ResponseParser
 from fastclient.wire.direct.response import DirectResponse
+from fastclient.wire.home import Home
 from fastclient.wire.port import WireRequest
 
 __all__ = ["Pool"]
@@ -34,17 +34,19 @@ class Pool(Home):
     """The connections of one event loop."""
 
     def __init__(self, loop: Any, context: ssl.SSLContext, concurrency: int | None) -> None:
-        super().__init__(loop)
+        super().__init__(loop, concurrency)
         self._asyncio = loop if isinstance(loop, asyncio.AbstractEventLoop) and _watches(loop) else None
         self._context = context
-        self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
         self._idle: dict[Place, list[Connection]] = {}  # the one used last at the end
         self._open: set[Connection] = set()
         self._sessions: dict[Place, ssl.SSLSession] = {}
         self._clock = running_clock()
         self._sweep = self._clock() + _SWEEP
 
-    def _shut(self) -> None:
+    async def _shut(self) -> None:
+        self._abandon()
+
+    def _abandon(self) -> None:
         for connection in self._open:
             connection.close()
         self._open.clear()
@@ -55,21 +57,6 @@ class Pool(Home):
         """The connections that carry a request now."""
         resting = {connection for idle in self._idle.values() for connection in idle}
         return [connection for connection in self._open if connection not in resting]
-
-    async def enter(self, patience: float) -> None:
-        """Wait for a place among the open requests."""
-        if self._line is None:
-            return
-        try:
-            with anyio.fail_after(patience):
-                await self._line.acquire()
-        except TimeoutError:
-            raise QueueTimeout(f"no connection became free within {patience:g} s", phase="queue") from None
-
-    def leave(self) -> None:
-        """Give the place back."""
-        if self._line is not None:
-            self._line.release()
 
     async def send(self, route: Route, request: WireRequest, timeouts: Timeouts, marks: Marks) -> DirectResponse:
         """Send, once a place was taken; the place is given back when the response is closed, or by the caller."""
