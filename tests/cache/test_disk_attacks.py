@@ -293,16 +293,18 @@ def test_the_format_is_refused_everywhere(field: Field) -> None:
 @pytest.mark.parametrize("kind", ["file", "folder", "both"])
 def test_links_are_not_followed(field: Field, kind: str) -> None:
     """A link in place of a file, or of a folder on the way: not to read, not to write, and not to remove."""
-    name = "ab/cd/" + field.inside.name
-    (field.folder / "ab").mkdir(exist_ok=True)
+    top = next(name for number in range(256) if not (field.folder / (name := f"{number:02x}")).exists())
+    assert field.inside.parent == field.outside / "cd"
+    name = f"{top}/cd/{field.inside.name}"
+    if kind == "both":
+        (field.folder / top).symlink_to(field.outside)
+    else:
+        (field.folder / top).mkdir()
     if kind == "file":
-        (field.folder / "ab" / "cd").mkdir()
+        (field.folder / top / "cd").mkdir()
         (field.folder / name).symlink_to(field.inside)
     elif kind == "folder":
-        (field.folder / "ab" / "cd").symlink_to(field.inside.parent)
-    else:
-        shutil.rmtree(field.folder / "ab")
-        (field.folder / "ab").symlink_to(field.outside)
+        (field.folder / top / "cd").symlink_to(field.inside.parent)
     assert (field.folder / name).read_bytes() == CANARY
     with database(field.folder) as connection:
         connection.execute("UPDATE Cache SET mode = 2, value = NULL, filename = ? WHERE rowid < 9", (name,))

@@ -236,7 +236,7 @@ def make(tmp_path: Path) -> Iterator[object]:
 RUNS = {
     "demo": "-m fastclient demo",
     "test": "-m pytest",
-    "test-older": "-m pytest tests/doors",
+    "test-older": "-m pytest -n 2 tests/doors",
     "lint": "ruff' format --check",
     "types": "pyright'",
     "soak": "-m pytest -m soak",
@@ -270,7 +270,7 @@ def test_make_installs_once(make, tmp_path: Path) -> None:
     for stamp in (".have-venv", ".have-run", ".have-test"):
         (tmp_path / "env" / stamp).touch()
     assert len(make("test", "ARGS=-k hedge")) == 1
-    assert make("test", "ARGS=-k hedge")[0].endswith("/bin/python' -m pytest -k hedge")
+    assert make("test", "ARGS=-k hedge")[0].endswith("/bin/python' -m pytest -n 2 -k hedge")
 
 
 def test_make_takes_the_interpreter_it_is_given(make) -> None:
