@@ -375,14 +375,14 @@ def wire_for(wire: Wire | str, policy: Policy) -> Wire:
     """The wire of this name, or the one given. Raises ConfigError."""
     if not isinstance(wire, str):
         if isinstance(wire, type) or not callable(getattr(wire, "send", None)) or not hasattr(wire, "aclose"):
-            raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or an object with send and aclose')
+            raise ConfigError.of("wire", wire, 'must be "httpx2", "direct", "httpx" or an object with send and aclose')
         return wire
     if wire == "direct":
         from fastclient.wire.direct.wire import DirectWire
 
         return DirectWire()
     if wire not in ("httpx2", "httpx"):
-        raise ConfigError.of("wire", wire, 'must be "httpx2", "httpx" or a Wire')
+        raise ConfigError.of("wire", wire, 'must be "httpx2", "direct", "httpx" or a Wire')
     from fastclient.wire.family import FamilyWire
 
     limit = policy.limits.concurrency if policy.limits and wire == "httpx" else None

@@ -63,23 +63,23 @@ class Door:
             if found is None:
                 return None
             given = await self._answered(found)
-            original = found.request.original
-            if original is None or not original.turned or given.status != 400 or b"stream" not in given.body:
+            if not found.original.turned or given.status != 400 or b"stream" not in given.body:
                 return given
-            self._unstreamed.add(found.target)  # asked for a stream it refuses, as SDKs had not: ask as they did
+            self._unstreamed.add(
+                found.original.target
+            )  # asked for a stream it refuses, as SDKs had not: ask as they did
 
     async def _answered(self, found: Recognised) -> Answered:
-        core = self._core(found.target, found.rigid)
-        request = found.request
-        streamed = request.original is not None and request.original.asked.streamed
+        request, original = found
+        core = self._core(original.target, original.asked.rigid)
         if request.repeated and self._policy.retry is not None and not self._told:
             self._told = True
             logger.warning("the SDK tries again what was tried again here already: make its client with max_retries=0")
         try:
-            call = core.begin(request, held=streamed)
+            call = core.begin(request, held=original.asked.streamed)
         except ConfigError as error:  # closed
             raise raised(error) from error
-        return await open_answer(core.handler, call, retried=self._policy.retry is not None)
+        return await open_answer(core.handler, call, original, retried=self._policy.retry is not None)
 
     def _core(self, target: Target, rigid: bool) -> Core:
         """The layers for a target; those that change prompts are left out where a prompt must not be changed."""

@@ -52,11 +52,10 @@ class Headers(dict[str, str]):
 
 
 class Recognised(NamedTuple):
-    """A call, where it goes, and whether its prompt may be changed."""
+    """A call, and what it was made of."""
 
     request: Request
-    target: Target
-    rigid: bool
+    original: Original
 
 
 def may_be_call(method: str, path: str) -> bool:
@@ -121,7 +120,7 @@ def recognised(
         repeated=headers.get("x-stainless-retry-count", "0") != "0",
         **steer,
     )
-    return Recognised(request, target, asked.rigid)
+    return Recognised(request, original)
 
 
 def _asked(url: str, body: bytes, *, exact: bool) -> tuple[Form, dict[str, object], Asked] | None:

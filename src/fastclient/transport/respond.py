@@ -35,7 +35,7 @@ from fastclient.providers.sse import SSEParser
 from fastclient.transport.translated import Translated
 from fastclient.types import Call
 
-__all__ = ["Answered", "Raised", "Readable", "answered", "ends", "open_answer", "raised"]
+__all__ = ["Answered", "Raised", "Readable", "ends", "open_answer", "raised"]
 
 _JSON, _EVENTS = (b"content-type", b"application/json"), (b"content-type", b"text/event-stream; charset=utf-8")
 # Of the connection the answer came on, or of bytes that are not the ones handed on.
@@ -99,15 +99,12 @@ class Answered:
 
 
 async def open_answer(
-    handler: Callable[[Call], Coroutine[Any, Any, TimedStream]], call: Call, *, retried: bool
+    handler: Callable[[Call], Coroutine[Any, Any, TimedStream]], call: Call, original: Original, *, retried: bool
 ) -> Answered:
     """Make the call. Returns when its first content is there, or all of it if it is asked for whole.
 
     `retried` says that failures were tried again already as often as makes sense. Raises Raised.
     """
-    original = call.request.original
-    if original is None:
-        raise TypeError("only for requests of an SDK")
     try:
         stream = await handler(call)
         if _is_foreign(call.record.source(), original):
@@ -117,7 +114,7 @@ async def open_answer(
         await _read(stream)
         return _whole(stream.answer.raw, call.record, original)
     except FastClientError as error:
-        return answered(error, call, retried=retried)
+        return _failed(error, call.record, original, retried=retried)
 
 
 async def _read(stream: Readable) -> bytes:
@@ -161,10 +158,8 @@ async def _translated(stream: Translated, record: CallRecord, original: Original
     return Answered(200, [_JSON, *_told(record)], original.form.gathered(await _read(stream)))
 
 
-def answered(error: FastClientError, call: Call, *, retried: bool) -> Answered:
+def _failed(error: FastClientError, record: CallRecord, original: Original, *, retried: bool) -> Answered:
     """The response that a failure is, or the exception to raise for it."""
-    record, original = call.record, call.request.original
-    assert original is not None  # noqa: S101  # the callers have looked
     form = original.form
     headers: Fields = []
     if retried and (len(record.attempts) > 1 or error.retry_budget_exhausted or not record.attempts):
