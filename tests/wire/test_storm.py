@@ -241,9 +241,9 @@ async def test_no_answers_are_crossed(wire: str) -> None:
     with ProviderServer(world=WORLD, answer=said, seed=5, keep=10) as server:
         async with client_for(server, wire) as client:
             storm = Storm(client, seed=5)
-            await storm.run(120)
+            await storm.run(300)  # on a busy machine few come to their end before they are cancelled
     assert storm.crossed == []
-    assert storm.finished > 0
+    assert storm.finished > 4
 
 
 def test_no_answers_are_crossed_between_threads(wire: str) -> None:
