@@ -34,7 +34,17 @@ logger = logging.getLogger("fastclient")
 
 _ITSELF = "a blocking call from the engine's own thread would wait for itself"
 _CLOSE = 1.0  # seconds a caller waits for a stream it leaves to be closed at the server
+_LOOK_UP = 1.0  # seconds between two looks up from a wait: a signal in the instant a thread lies down wakes nobody
 _T = TypeVar("_T")
+
+
+def _taken(queue: SimpleQueue[_T]) -> _T:
+    """The next item, whenever it comes. Signals are heard meanwhile."""
+    while True:
+        try:
+            return queue.get(timeout=_LOOK_UP)
+        except Empty:
+            continue
 
 
 def drive(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -109,7 +119,7 @@ class Engine:
         tasks: list[asyncio.Task[None]] = []
         self.start(answer, tasks.append)
         try:
-            result, error = outcome.get()
+            result, error = _taken(outcome)
         except BaseException:
             self.call(lambda: [task.cancel() for task in tasks])
             raise
@@ -310,7 +320,7 @@ class Flight(Stream):
             if errand is not None:
                 errand.run()
                 continue
-            item = self._crew.inbox.get()
+            item = _taken(self._crew.inbox)
             if not isinstance(item, Errand):
                 return item
             self._desk.add(item)
