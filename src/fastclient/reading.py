@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import anyio
 
@@ -14,6 +15,8 @@ from fastclient.observe.timed import TimedStream
 from fastclient.types import Call, Chunk, Reply, Request
 
 __all__ = ["Reading"]
+
+_T = TypeVar("_T")
 
 
 class Reading:
@@ -31,25 +34,23 @@ class Reading:
         self._complete = False
         self._failure: BaseException | None = None
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Only one task or thread may open or read at a time."""
+    async def open(self) -> None:
+        """Start the call, once; returns when its first content is there, or when somebody closed it meanwhile."""
+        if self._stream is None:
+            await self._alone(self._open)
+
+    async def _alone(self, step: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Open or read, which only one task or thread may do at a time."""
         if self._busy:
             raise ConfigError.at("stream", "is being read by another task or thread already")
         self._busy = True
         try:
-            yield
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._failure = self._failure or error
+            return await step()
+        except Exception as error:
+            self._failure = self._failure or error
             raise
         finally:
             self._busy = False
-
-    async def open(self) -> None:
-        """Start the call, once; returns when its first content is there, or when somebody closed it meanwhile."""
-        with self._alone():
-            await self._open()
 
     async def _open(self) -> None:
         if self._call is not None or self.is_closed():
@@ -76,23 +77,26 @@ class Reading:
         """Put the next batch into the buffer; False at the end of the answer."""
         if self._failure is not None:
             raise self._failure
-        with self._alone():
-            await self._open()
-            if self.is_closed() or self._stream is None:
-                return False
-            try:
-                batch = await self._stream.pull()
-            except BaseException as error:
-                if self.is_closed() and isinstance(error, StreamCut):
-                    return False  # by our own side, while it was being read
-                await self.aclose()
-                raise
-            if self.is_closed():
-                return False
-            self.buffer.extend(batch)
-            self._complete = not batch
+        more = await self._alone(self._fill)
         if self._complete:
             await self.aclose()
+        return more
+
+    async def _fill(self) -> bool:
+        await self._open()
+        if self.is_closed() or self._stream is None:
+            return False
+        try:
+            batch = await self._stream.pull()
+        except BaseException as error:
+            if self.is_closed() and isinstance(error, StreamCut):
+                return False  # by our own side, while it was being read
+            await self.aclose()
+            raise
+        if self.is_closed():
+            return False
+        self.buffer.extend(batch)
+        self._complete = not batch
         return not self._complete
 
     async def reply(self) -> Reply:

@@ -81,11 +81,15 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict, kw_only=True, repr=False)
     allow_http: bool = field(default=False, kw_only=True)
     stops_billing: bool | None = field(default=None, kw_only=True)
+    provider: str = field(init=False, repr=False, compare=False)
+    model: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         provider, colon, model = self.name.partition(":") if isinstance(self.name, str) else ("", "", "")
         if not (colon and provider and model):
             raise ConfigError.of("target", self.name, 'must look like "provider:model"')
+        object.__setattr__(self, "provider", provider)
+        object.__setattr__(self, "model", model)
         if isinstance(self.api_key, str):
             object.__setattr__(self, "api_key", Secret(self.api_key))
         if self.api_key is not None:
@@ -107,14 +111,6 @@ class Target:
 
     def __hash__(self) -> int:
         return hash((self.name, self.base_url, self.api_key, frozenset(self.headers.items())))
-
-    @property
-    def provider(self) -> str:
-        return self.name.partition(":")[0]
-
-    @property
-    def model(self) -> str:
-        return self.name.partition(":")[2]
 
     @property
     def key(self) -> str:

@@ -302,7 +302,7 @@ def _span(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(_Later):
     """One try at one target. `wasted_tokens` counts what a losing or broken attempt had produced."""
 
     role: Role

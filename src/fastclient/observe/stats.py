@@ -8,13 +8,12 @@ from typing import Any
 
 from fastclient.locks import Locked
 from fastclient.observe.sketch import Sketch
-from fastclient.observe.timing import CallRecord
+from fastclient.observe.timing import AttemptRecord, CallRecord
 from fastclient.types import Attempt, Usage
 
 __all__ = ["Stats", "StatsRecorder"]
 
 _COUNTS = {"retry": "retries", "fallback": "fallbacks", "hedge": "hedges"}
-_SPENT = ("input_tokens", "output_tokens", "cache_read_tokens")
 _BY_STATE = {
     "hit": "cache_hits",
     "stale": "cache_hits",
@@ -80,20 +79,17 @@ class StatsRecorder(Locked):
         with self.lock:
             self._counts["in_flight"] += 1
 
-    def finished(
-        self, record: CallRecord, attempts: Sequence[Attempt], usage: Usage, *, failed: bool, cancelled: bool
-    ) -> None:
+    def finished(self, record: CallRecord, usage: Usage, *, failed: bool, cancelled: bool) -> None:
         counts = self._counts
         state = record.cache.state
         with self.lock:
             counts["in_flight"] -= 1
             counts["calls"] += 1
             counts[_BY_STATE[state]] += 1
-            if attempts:
-                self._attempted(attempts)
+            if record.attempts:
+                self._attempted(record.attempts)
             if state not in _FREE:
-                for name in _SPENT:
-                    counts[name] += getattr(usage, name) or 0
+                self._spent(usage)
                 counts["cache_expected_tokens"] += record.cache.expected_tokens or 0
                 counts["drifts"] += record.cache.drift not in (None, "provider_miss")
                 counts["wasted_tokens"] += usage.wasted_tokens
@@ -111,17 +107,22 @@ class StatsRecorder(Locked):
         counts = self._counts
         with self.lock:
             self._attempted(attempts)
-            for name in _SPENT:
-                counts[name] += getattr(usage, name) or 0
+            self._spent(usage)
             counts["wasted_tokens"] += wasted
 
-    def _attempted(self, attempts: Sequence[Attempt]) -> None:
+    def _attempted(self, attempts: Sequence[Attempt] | Sequence[AttemptRecord]) -> None:
         counts = self._counts
         counts["attempts"] += len(attempts)
         for attempt in attempts:
-            counts["hedges_won"] += attempt.role == "hedge" and attempt.outcome == "won"
             if attempt.role != "primary":
                 counts[_COUNTS[attempt.role]] += 1
+                counts["hedges_won"] += attempt.role == "hedge" and attempt.outcome == "won"
+
+    def _spent(self, usage: Usage) -> None:
+        counts = self._counts
+        counts["input_tokens"] += usage.input_tokens or 0
+        counts["output_tokens"] += usage.output_tokens or 0
+        counts["cache_read_tokens"] += usage.cache_read_tokens or 0
 
     def snapshot(self) -> Stats:
         with self.lock:

@@ -14,6 +14,7 @@ from fastclient.engine.stream import Stream, Whole
 from fastclient.errors import FastClientError, StreamCut
 from fastclient.observe.events import CallFinished, emit
 from fastclient.observe.stats import StatsRecorder
+from fastclient.observe.timing import AttemptRecord
 from fastclient.types import Attempt, Call, Chunk, Reply, Timings, Usage
 
 __all__ = ["TimedStream", "timed"]
@@ -40,7 +41,10 @@ def timed(
 class TimedStream(Stream):
     """A stream that knows how long its reader waited, how long the reader kept its chunks, and what has come so far."""
 
-    __slots__ = ("_attempts", "_call", "_observers", "_stats", "_timings", "answer", "complete", "handed", "inner")
+    __slots__ = (
+        *("_attempts", "_call", "_observers", "_stats", "_timings", "_usage"),
+        *("answer", "complete", "handed", "inner"),
+    )
 
     def __init__(self, call: Call, observers: tuple[Observer, ...], stats: StatsRecorder) -> None:
         self._call = call
@@ -50,8 +54,9 @@ class TimedStream(Stream):
         self.answer: Answer | Whole = _NOTHING
         self.inner: Stream | None = None
         self.complete = False
-        self._timings: Timings | None = None  # once the call is over
+        self._timings: Timings | None = None  # these three once the call is over
         self._attempts: tuple[Attempt, ...] = ()
+        self._usage = _NOTHING.usage
 
     def opened(self, inner: Stream) -> None:
         """The first content is in hand."""
@@ -110,40 +115,51 @@ class TimedStream(Stream):
         if record.ended is None:
             record.ended = record.clock()
         record.output_tokens = self.answer.usage.output_tokens
-        if record.cache.state in ("hit", "stale"):
+        if record.settled:  # few callers look at these
             self._timings = timings = Timings.later(record.timings)
+            self._attempts = tuple([Attempt.later(attempt.finished) for attempt in record.attempts])
         else:  # at once: what was asked may go on, for others
             self._timings = timings = record.timings()
-            self._attempts = tuple(attempt.finished() for attempt in record.attempts)
-        self._describe(error)
-        usage = self._usage()
-        answered = self.complete or any(attempt.outcome == "won" for attempt in self._attempts)
+            self._attempts = tuple([attempt.finished() for attempt in record.attempts])
+        if error is not None:
+            self._describe(error)
+        winner = record.winner()
+        usage = self._usage = self._spent(winner)
+        answered = self.complete or (winner is not None and winner.outcome == "won")
         cancelled = not answered and not isinstance(error, Exception)
         failed = error is not None and not cancelled
-        self._stats.finished(record, self._attempts, usage, failed=failed, cancelled=cancelled)
+        self._stats.finished(record, usage, failed=failed, cancelled=cancelled)
         if self._observers:
-            event = CallFinished(
-                call_id=call.id,
-                target=call.target.name,
-                timings=timings,
-                usage=usage,
-                cache=record.cache,
-                attempts=self._attempts,
-                finish_reason=self.answer.finish_reason,
-                error=None if error is None else type(getattr(error, "original", error)).__name__,
-                metadata=call.request.metadata,
-            )
-            emit(self._observers, event)
+            self._tell(timings, usage, error)
         return timings
 
-    def _usage(self) -> Usage:
+    def _tell(self, timings: Timings, usage: Usage, error: BaseException | None) -> None:
+        """Let the observers know."""
+        call = self._call
+        event = CallFinished(
+            call_id=call.id,
+            target=call.target.name,
+            timings=timings,
+            usage=usage,
+            cache=call.record.cache,
+            attempts=self._attempts,
+            finish_reason=self.answer.finish_reason,
+            error=None if error is None else type(getattr(error, "original", error)).__name__,
+            metadata=call.request.metadata,
+        )
+        emit(self._observers, event)
+
+    def _spent(self, winner: AttemptRecord | None) -> Usage:
         """What the answer took, and what other attempts took in vain."""
         usage = self.answer.usage
-        if not self._attempts:
+        if winner is None:
             return usage
-        wasted = sum(attempt.wasted_tokens for attempt in self._attempts)
-        winner = self._call.record.winner()
-        return replace(usage.priced(winner.price if winner else None), wasted_tokens=wasted)
+        if winner.price is not None:
+            usage = usage.priced(winner.price)
+        wasted = 0
+        for attempt in self._call.record.attempts:
+            wasted += attempt.wasted
+        return replace(usage, wasted_tokens=wasted) if wasted else usage
 
     def _describe(self, error: BaseException | None) -> None:
         if isinstance(error, FastClientError):
@@ -173,7 +189,7 @@ class TimedStream(Stream):
             tool_calls=answer.tool_calls,
             reasoning=answer.reasoning,
             finish_reason=answer.finish_reason,
-            usage=self._usage(),
+            usage=self._usage,
             model=answer.model or call.target.model,
             timings=timings,
             cache=record.cache,

@@ -155,6 +155,8 @@ class CallRecord:
 
     def winner(self) -> AttemptRecord | None:
         """The attempt that answered last, or the last one that did not lose."""
+        if self.attempts and self.attempts[-1].outcome == "won":
+            return self.attempts[-1]
         for outcomes in (("won",), ("failed", "cancelled"), ("lost",)):
             for attempt in reversed(self.attempts):
                 if attempt.outcome in outcomes:
@@ -178,6 +180,14 @@ class CallRecord:
             if attempt.marks.first_content is not None and attempt.outcome != "lost":
                 return attempt
         return self.winner()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that belongs to the call is over, so that its timings can be worked out at any time later."""
+        for attempt in self.attempts:
+            if attempt.marks.ended is None:
+                return False
+        return self.ended is not None
 
     @property
     def shown(self) -> bool:
