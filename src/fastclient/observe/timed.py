@@ -111,7 +111,7 @@ class TimedStream(Stream):
         """The call is over: settle its timings, once, and let everybody know."""
         if self._timings is not None:
             return self._timings
-        call, record = self._call, self._call.record
+        record = self._call.record
         if record.ended is None:
             record.ended = record.clock()
         record.output_tokens = self.answer.usage.output_tokens
