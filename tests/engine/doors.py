@@ -1,7 +1,7 @@
 """One way to speak to every client, so that a scenario is written once and must end the same everywhere.
 
-The worlds: `AsyncClient` on asyncio, `AsyncClient` on trio, `Client` in plain threads; each over httpx2 and httpx. The
-wire of our own meets both event loops here; what it is to threads, `test_seam.py` and `test_storm.py` look at.
+The worlds: `AsyncClient` on asyncio, `AsyncClient` on trio, `Client` in plain threads; each over httpx2, httpx and the
+wire of our own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fastclient.testing import Counters, ProviderServer
 __all__ = ["ASYNC_WORLDS", "WORLDS", "AsyncDoor", "Door", "ThreadDoor", "door", "world"]
 
 ASYNC_WORLDS = [f"{home}-{wire}" for home in ("asyncio", "trio") for wire in ("httpx2", "httpx", "direct")]
-WORLDS = [*ASYNC_WORLDS, "threads-httpx2", "threads-httpx"]
+WORLDS = [*ASYNC_WORLDS, "threads-httpx2", "threads-httpx", "threads-direct"]
 
 PROMPT = "Say something."
 _T = TypeVar("_T")

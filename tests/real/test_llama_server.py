@@ -16,7 +16,7 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 def test_blocking_chat(llama_url: str, wire: str) -> None:
     """Every task is answered right, with usage, and with the prefill time the server reports."""
     with fc.Client("openai:tiny", base_url=llama_url, wire=wire) as client:

@@ -26,12 +26,12 @@ class Cutting:
             left, read = self.reads, response.read
             self.reads = 0
 
-            async def cut() -> bytes:
+            async def cut(until: float) -> bytes:
                 nonlocal left
                 left -= 1
                 if left < 0:
                     raise fc.StreamCut("the connection broke")
-                return await read()
+                return await read(until)
 
             response.read = cut
         return response

@@ -15,7 +15,7 @@ import pytest
 from fastclient.testing import ProviderServer
 from fastclient.wire import sockets
 
-__all__ = ["Listener", "certificate", "head_of", "relay", "secured", "trusted"]
+__all__ = ["Listener", "certificate", "forget_trust", "head_of", "relay", "secured", "trusted"]
 
 
 class Listener:
@@ -113,6 +113,12 @@ def secured(server: ProviderServer, certificate: tuple[Path, Path], **versions: 
 def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The certificate is trusted for one test, as SSL_CERT_FILE makes it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    sockets.ssl_context.cache_clear()
+    forget_trust()
     yield
+    forget_trust()
+
+
+def forget_trust() -> None:
+    """Whoever connects next looks again at what the environment says."""
     sockets.ssl_context.cache_clear()
+    sockets._trust.cache_clear()

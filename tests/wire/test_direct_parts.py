@@ -71,6 +71,30 @@ def test_a_response_byte_by_byte() -> None:
     )
 
 
+FRAMING = (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"proxy-connection", b"keep-alive")
+FIELD = st.tuples(
+    st.from_regex(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,12}", fullmatch=True).filter(
+        lambda name: name.lower() not in FRAMING
+    ),
+    st.from_regex(rb"([!-~\x80-\xff]([\t -~\x80-\xff]{0,12}[!-~\x80-\xff])?)?", fullmatch=True),
+)
+BLANK = st.sampled_from([b"", b" ", b"\t ", b"  "])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(FIELD, max_size=20), BLANK, BLANK, st.sampled_from([b"\r\n", b"\n"]), st.integers(0, 2))
+def test_fields_are_given_as_they_came(
+    fields: list[tuple[bytes, bytes]], before: bytes, behind: bytes, end: bytes, interim: int
+) -> None:
+    """Names, values and their order are those of the final head, without the blanks around values; equal names join."""
+    lines = [b"HTTP/1.1 200 a: b", *[name + b":" + before + value + behind for name, value in fields]]
+    parser, _ = read(EARLY * interim + end.join([*lines, b"content-length: 0"]) + end + end)
+    assert list(parser.fields.raw) == [*fields, (b"content-length", b"0")]
+    for name in {name.lower() for name, _ in fields}:
+        values = [value for other, value in fields if other.lower() == name]
+        assert parser.fields[name.decode()] == b", ".join(values).decode("latin-1")
+
+
 @settings(max_examples=150, deadline=None)
 @given(responses(), st.floats(0, 1, exclude_max=True))
 def test_half_a_response_is_never_complete(response: tuple[bytes, bytes], share: float) -> None:

@@ -23,7 +23,7 @@ from anyio.to_thread import run_sync
 import fastclient as fc
 from fastclient.testing import ProviderServer, Send, Status, Tokens, World, blackhole, faults
 from fastclient.wire import sockets
-from tests.wire.peers import Listener, head_of, relay, secured
+from tests.wire.peers import Listener, forget_trust, head_of, relay, secured
 
 Make = Callable[..., fc.AsyncClient]
 PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
@@ -212,7 +212,7 @@ async def test_no_variable_turns_verification_off(
 ) -> None:
     """The environment can add trust; it cannot remove the check."""
     monkeypatch.setenv(variable, "0" if variable.startswith("PYTHON") else "1")
-    sockets.ssl_context.cache_clear()
+    forget_trust()
     with ProviderServer() as server, secured(server, certificate) as front, pytest.raises(fc.ConnectFailed):
         await client(front.url).chat("Hi")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 
 from fastclient.config import Timeouts
+from fastclient.engine.complete import Complete
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
 from fastclient.engine.watchdog import Watchdog
@@ -15,12 +17,12 @@ from fastclient.errors import DeadlineExceeded, FastClientError, ProviderError, 
 from fastclient.observe.timing import AttemptRecord
 from fastclient.providers.decoder import Decoder
 from fastclient.providers.dialect import find
-from fastclient.providers.native.original import outgoing
+from fastclient.providers.native.original import Original, outgoing
 from fastclient.providers.rates import rates
 from fastclient.providers.refusal import refusal, request_id, scrubber
-from fastclient.types import Call, Chunk, Request
+from fastclient.types import Call, Chunk
 from fastclient.wire.inflate import Inflated, coding_of
-from fastclient.wire.port import Wire, WireResponse
+from fastclient.wire.port import Late, Wire, WireResponse
 
 __all__ = ["attempt"]
 
@@ -30,6 +32,7 @@ _MAX_TEXT = 64 * 2**10  # bytes of an error body that are looked into, and shown
 _MAX_RESPONSE = 64 * 2**20  # bytes of one answer
 _MAX_ERROR = 2**19  # bytes read of an error body, or some more
 _ERROR_PATIENCE = 1.5  # seconds an error body may take
+_USUAL = "text/event-stream"
 _DRAIN_PATIENCE = 0.05  # seconds the end of the body may take behind the terminal event
 
 
@@ -54,37 +57,38 @@ def attempt(wire: Wire, timeouts: Timeouts) -> Handler:
         )
         response: WireResponse | None = None
         try:
-            when, cause = watchdog.limit(marks.started)
-            marks.until = when
-            with anyio.CancelScope(deadline=when):
+            marks.until, cause = watchdog.limit(marks.started)
+            try:
                 response = await wire.send(sent, limits, marks)
-            if response is None:
-                raise watchdog.error(cause, marks.phase)
+            except Late:
+                raise watchdog.error(cause, marks.phase) from None
             if marks.headers is None:
                 marks.note("headers")
             marks.rtt = response.rtt
-            record.status, record.headers = response.status, response.headers
-            record.request_id = request_id(response.headers)
-            record.rates = rates(response.headers)
+            headers = record.headers = response.headers
+            record.status = response.status
+            record.request_id = request_id(headers)
+            record.rates = rates(headers)
             watchdog.answered()
-            coding = coding_of(response.headers)
+            coding = coding_of(headers)
             if coding in Inflated.known:
                 response, coding = Inflated(response, coding), ""
-            problem = _problem(response, coding)
+            kind = headers.get("content-type", "")
+            problem = _problem(response.status, kind, coding)
             if problem is not None:
                 record.body, record.cut = await _error_body(response, call)
                 raise refusal(
                     target.provider,
                     response.status,
-                    response.headers,
+                    headers,
                     record.body[:_MAX_TEXT],
                     scrubber(target, request),
                     hint=problem or None,
                 )
-            document = "json" in response.headers.get("content-type", "") or _whole(request)
+            document = "json" in kind or (request.original is not None and _whole(request.original))
             stream = AttemptStream(response, Decoder(reader, document=document), watchdog, record)
             await stream.open()
-            return stream
+            return await stream.completed() if stream.complete else stream
         except BaseException as error:
             _note_failure(record, error)
             if response is not None:
@@ -107,7 +111,6 @@ class AttemptStream(Stream):
         self._size = 0
         self._failure: FastClientError | None = None  # to raise once the chunks before it are delivered
         self._ended = False
-        self._exhausted = False  # nothing follows in the body
         self._closed = False
 
     async def open(self) -> None:
@@ -119,6 +122,16 @@ class AttemptStream(Stream):
         if self._failure is not None and self._record.marks.first_content is None:
             self._record.body = b"".join(chunk.raw for chunk in self._ahead)
             raise self._failure
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it is here, and nothing went wrong."""
+        return self._ended and self._failure is None and self._response.complete
+
+    async def completed(self) -> Complete:
+        """The same once it is complete, with its connection given back."""
+        await self._close()
+        return Complete(self._ahead)
 
     async def pull(self) -> Sequence[Chunk]:
         try:
@@ -142,9 +155,10 @@ class AttemptStream(Stream):
         return ()
 
     async def aclose(self) -> None:
-        if self._ended and not self._exhausted and not self._closed:
-            await self._drain()
-        await self._close()
+        if not self._closed:
+            if self._ended and not self._response.complete:
+                await self._drain()
+            await self._close()
 
     async def _close(self) -> None:
         if not self._closed:
@@ -159,27 +173,23 @@ class AttemptStream(Stream):
         marks, watchdog, decoder = self._record.marks, self._watchdog, self._decoder
         began = marks.clock()
         when, cause = watchdog.limit(began)
-        piece: bytes | None = None
+        chunks: list[Chunk] = []
         try:
-            with anyio.CancelScope(deadline=when):
-                piece = await self._response.read()
+            piece = await self._response.read(when)
+        except Late:
+            self._failure = watchdog.error(cause, marks.phase)
         except StreamCut as error:
             self._failure = error
-        if piece is None and self._failure is None:
-            self._failure = watchdog.error(cause, marks.phase)
-        chunks: list[Chunk] = []
-        if piece:
+        else:
             self._size += len(piece)
-            chunks = decoder.feed(piece)
+            chunks = decoder.feed(piece) if piece else decoder.finish()
             if self._size > _MAX_RESPONSE:
                 self._failure = StreamCut(f"the answer exceeds {_MAX_RESPONSE >> 20} MiB")
-        elif piece is not None:
-            self._exhausted = True
-            chunks = decoder.finish()
         self._account(chunks, began)
-        self._ended = self._ended or decoder.done
+        if decoder.done:
+            self._ended = True
         if self._ended:
-            marks.note("ended")
+            marks.ended = marks.clock()
         if decoder.error is not None:
             self._failure = decoder.error
         elif self._ended and self._failure is None:
@@ -190,30 +200,29 @@ class AttemptStream(Stream):
 
     def _account(self, chunks: list[Chunk], began: float) -> None:
         """Note what these chunks were and when they came; keep the text for an error that may follow."""
-        record, marks = self._record, self._record.marks
+        record, marks, decoder = self._record, self._record.marks, self._decoder
         now = marks.clock()
-        marks.waiting += now - began
-        content = False
-        for chunk in chunks:
-            if chunk.text or chunk.reasoning or chunk.tool_calls:
-                self._texts.append(chunk.text)
-                record.content_chunks += 1
-                if marks.first_content is None:
-                    marks.first_content = now
-                else:
-                    marks.gaps.append(marks.waiting)
-                marks.waiting = 0.0
-                content = True
-            if chunk.usage is not None and chunk.usage.input_tokens is not None:
-                record.input_tokens = chunk.usage.input_tokens
-            if chunk.reported:
-                record.reported.update(chunk.reported)
-        if content:
-            marks.last_content = now
-        record.malformed_events = self._decoder.malformed
-        self._watchdog.heard(
-            now, now - began, content=content, pings=self._decoder.pings, thinking=self._decoder.thinking
-        )
+        waited = now - began
+        marks.waiting += waited
+        texts: list[str] = []  # of those that are content
+        for text, reasoning, calls, _, usage, _, _, reported, _, _ in chunks:
+            if text or reasoning or calls:
+                texts.append(text)
+            if usage is not None and usage.input_tokens is not None:
+                record.input_tokens = usage.input_tokens
+            if reported:
+                record.reported.update(reported)
+        if texts:
+            self._texts += texts
+            record.content_chunks += len(texts)
+            if marks.first_content is None:
+                marks.first_content = now
+            else:
+                marks.gaps.append(marks.waiting)
+            marks.gaps += [0.0] * (len(texts) - 1)  # those that came with another one kept nobody waiting
+            marks.last_content, marks.waiting = now, 0.0
+        record.malformed_events = decoder.malformed
+        self._watchdog.heard(now, waited, content=bool(texts), pings=decoder.pings, thinking=decoder.thinking)
 
     def _completed(self, error: FastClientError) -> FastClientError:
         """The failure as the caller should see it: after content, with what had arrived."""
@@ -234,18 +243,19 @@ class AttemptStream(Stream):
 
     async def _drain(self) -> None:
         """Read the last bytes behind the terminal event, so that the connection can be used again."""
-        with anyio.move_on_after(_DRAIN_PATIENCE, shield=True):
+        clock = self._record.marks.clock
+        until = clock() + _DRAIN_PATIENCE
+        with anyio.CancelScope(shield=True):
             try:
-                while await self._response.read():
+                while not self._response.complete and await self._response.read(until):
                     pass
             except Exception:
                 return  # the answer is whole: how its connection ends is no matter
 
 
-def _whole(request: Request) -> bool:
+def _whole(original: Original) -> bool:
     """Whether a document was asked for, and not a stream: then an empty body is a document too, if a broken one."""
-    original = request.original
-    return original is not None and not (original.asked.streamed or original.turned)
+    return not (original.asked.streamed or original.turned)
 
 
 async def _let_go(response: WireResponse) -> None:
@@ -255,13 +265,13 @@ async def _let_go(response: WireResponse) -> None:
         logger.debug("closing a connection failed with %s", type(error).__name__)
 
 
-def _problem(response: WireResponse, coding: str) -> str | None:
+def _problem(status: int, kind: str, coding: str) -> str | None:
     """Why a response is no answer; an empty string where its status says it all."""
-    if 300 <= response.status < 400:
+    if 300 <= status < 400:
         return "a redirect, which is never followed: check base_url"
-    if not 200 <= response.status < 300:
+    if not 200 <= status < 300:
         return ""
-    if response.headers.get("content-type", "").lstrip().lower().startswith("text/html"):
+    if not kind.startswith(_USUAL) and kind.lstrip().lower().startswith("text/html"):
         return "an HTML page instead of an answer"
     return f"content-encoding {coding[:20]}, though identity was asked for" if coding else None
 
@@ -270,14 +280,11 @@ async def _error_body(response: WireResponse, call: Call) -> tuple[bytes, bool]:
     """The body of an error, and whether there is more. It may be endless or never come: some is read, for a while."""
     body, whole = bytearray(), False
     patience = min(call.deadline, call.record.clock() + _ERROR_PATIENCE)
-    with anyio.CancelScope(deadline=patience):
-        try:
-            while len(body) < _MAX_ERROR and not whole:
-                piece = await response.read()
-                body += piece
-                whole = not piece
-        except StreamCut:
-            pass  # what came will do
+    with suppress(StreamCut, Late):  # what came will do
+        while len(body) < _MAX_ERROR and not whole:
+            piece = await response.read(patience)
+            body += piece
+            whole = not piece
     return bytes(body), not whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from time import monotonic
 from typing import Any
 
 from fastclient.observe.timing import Clock
@@ -13,20 +14,22 @@ __all__ = ["running_clock", "running_loop"]
 
 def running_clock() -> Clock:
     """The clock of the event loop running now."""
-    trio = _trio()
-    if trio is not None:
+    if "trio" in sys.modules and (trio := _trio()) is not None:
         clock: Clock = trio.current_time
         return clock
-    return asyncio.get_running_loop().time
+    time = asyncio.get_running_loop().time
+    # The usual loop's clock is this one behind two calls, and a call looks at it a dozen times.
+    return monotonic if getattr(time, "__func__", None) is asyncio.BaseEventLoop.time else time
 
 
 def running_loop() -> Any:
     """What stands for the event loop running now: the same object throughout its life."""
-    trio = _trio()
-    return asyncio.get_running_loop() if trio is None else trio.lowlevel.current_trio_token()
+    if "trio" in sys.modules and (trio := _trio()) is not None:
+        return trio.lowlevel.current_trio_token()
+    return asyncio.get_running_loop()
 
 
 def _trio() -> Any:
     """The trio module, if it runs the current task."""
-    trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_run() else None
+    trio = sys.modules["trio"]
+    return trio if trio.lowlevel.in_trio_run() else None

@@ -49,12 +49,13 @@ class Watchdog:
 
     def limit(self, now: float) -> tuple[float, str]:
         """When to give up a wait that starts now, and what it then ran into."""
-        start = now - self._waited if self._began else self._start
-        limits = [(start + self._patience, "content"), (self._deadline, "deadline")]
+        when, cause = (now - self._waited if self._began else self._start) + self._patience, "content"
+        if self._deadline < when:
+            when, cause = self._deadline, "deadline"
         # A model that thinks without pinging is silent by nature: the byte watch needs a ping to go by.
-        if self._answered and (self._pinged or not self.thinking):
-            limits.append((now + self._limits.liveness, "liveness"))
-        return min(limits)
+        if self._answered and (self._pinged or not self.thinking) and now + self._limits.liveness < when:
+            when, cause = now + self._limits.liveness, "liveness"
+        return when, cause
 
     def answered(self) -> None:
         """The response headers came."""

@@ -7,8 +7,9 @@ of silence takes no time. Timeouts are left to the client; nothing here fires on
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FakeProvider", "FakeResponse"]
 
+_T = TypeVar("_T")
 Outcome = str | Answer | Plan | BaseException
 Entry = Outcome | Callable[[ServerRequest], Outcome]
 """What the fake does with one request."""
@@ -110,7 +112,7 @@ class FakeProvider:
         exchange, moves = self._provider.receive(request.method, path, headers, request.body)
         marks.note("sent")
         response = FakeResponse(self._provider, exchange, moves, self._rtt)
-        await response.begin()
+        await _by(marks.until, response.begin())
         marks.note("headers")
         marks.rtt = self._rtt
         return response
@@ -124,6 +126,7 @@ class FakeResponse:
 
     def __init__(self, provider: Provider, exchange: Exchange | None, moves: Iterator[Move], rtt: float | None) -> None:
         self.status = 0
+        self.complete = False
         self.headers: Mapping[str, str] = {}
         self.rtt = rtt
         self._provider = provider
@@ -143,11 +146,15 @@ class FakeResponse:
             self._ended(cut_early=True)
             raise
 
-    async def read(self) -> bytes:
+    async def read(self, until: float = inf) -> bytes:
         """The next event, or segment; `b""` after the last."""
+        return await _by(until, self._next())
+
+    async def _next(self) -> bytes:
         await anyio.lowlevel.checkpoint()
         while not self._ready:
             if self._over:
+                self.complete = True
                 return b""
             await self._advance()
         data, tokens, gap = self._ready.popleft()
@@ -190,6 +197,14 @@ class FakeResponse:
         if not self._over and self._exchange is not None:
             self._provider.ended(self._exchange, cut_early=cut_early)
         self._over = True
+
+
+async def _by(until: float, work: Awaitable[_T]) -> _T:
+    with anyio.CancelScope(deadline=until):
+        return await work
+    from fastclient.wire.port import Late  # here, for the same reason as below
+
+    raise Late
 
 
 def _broken(*, answering: bool) -> Exception:

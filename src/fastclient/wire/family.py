@@ -19,6 +19,7 @@ from fastclient.config import Timeouts
 from fastclient.engine.detached import Apart
 from fastclient.errors import ConfigError
 from fastclient.observe.timing import Marks
+from fastclient.wire.home import by
 from fastclient.wire.pool import Pool
 from fastclient.wire.port import WireRequest, WireResponse
 from fastclient.wire.response import FamilyResponse
@@ -43,6 +44,9 @@ class FamilyWire:
         self._pools: dict[Any, Pool] = {}
 
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
+        return await by(marks.until, self._send(request, timeouts, marks))
+
+    async def _send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> FamilyResponse:
         loop: Any = current_token().native_token
         pool = self._pools.get(loop)
         if pool is None:

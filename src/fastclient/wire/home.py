@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, TypeVar
 from weakref import ref
 
 import anyio
 
 from fastclient.engine.detached import spawner
 from fastclient.errors import QueueTimeout
+from fastclient.wire.port import Late
 
-__all__ = ["Home"]
+__all__ = ["Home", "by"]
+
+_T = TypeVar("_T")
 
 # Closed, never collected: a socket that is collected before it is closed complains about it.
 _open_homes: set[Home] = set()
+
+
+async def by(until: float, work: Awaitable[_T]) -> _T:
+    """The result of the work, which is cancelled at `until`: then it raises Late."""
+    with anyio.CancelScope(deadline=until):
+        return await work
+    raise Late
 
 
 class Home(ABC):
@@ -27,6 +37,7 @@ class Home(ABC):
     def __init__(self, loop: Any, concurrency: int | None) -> None:
         self.spawn = spawner()
         self.closed = False
+        self.bounded = concurrency is not None
         self._line = anyio.Semaphore(concurrency, fast_acquire=True) if concurrency is not None else None
         self._loop = ref(loop)
         self._life = self._lived()

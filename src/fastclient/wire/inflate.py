@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from math import inf
 
 from fastclient.errors import StreamCut
 from fastclient.wire.port import WireResponse
@@ -15,7 +16,10 @@ _WINDOWS = {"gzip": 31, "x-gzip": 31, "deflate": 47}  # of zlib; 47: with or wit
 
 def coding_of(headers: Mapping[str, str]) -> str:
     """How the body is compressed; empty if it is not."""
-    coding = headers.get("content-encoding", "").strip().lower()
+    coding = headers.get("content-encoding")
+    if coding is None:
+        return ""
+    coding = coding.strip().lower()
     return "" if coding == "identity" else coding
 
 
@@ -31,9 +35,13 @@ class Inflated:
         self._inner = inner
         self._expander = zlib.decompressobj(_WINDOWS[coding])
 
-    async def read(self) -> bytes:
+    @property
+    def complete(self) -> bool:
+        return self._inner.complete
+
+    async def read(self, until: float = inf) -> bytes:
         """The next bytes. Raises StreamCut for what cannot be unpacked."""
-        while piece := await self._inner.read():
+        while piece := await self._inner.read(until):
             try:
                 plain = self._expander.decompress(piece, _LARGEST)
             except zlib.error as error:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from fastclient.config import Timeouts
     from fastclient.observe.timing import Marks
 
-__all__ = ["Wire", "WireRequest", "WireResponse"]
+__all__ = ["Late", "Wire", "WireRequest", "WireResponse"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Late(Exception):
+    """The moment to give up came before what was waited for. All such moments are on the clock of the event loop."""
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
 class WireRequest:
     """One HTTP request, ready to be written. Its repr shows neither headers nor body: both may hold secrets."""
 
@@ -43,8 +48,15 @@ class WireResponse(Protocol):
         """Round-trip time of the connection in seconds, where the platform tells."""
         ...
 
-    async def read(self) -> bytes:
-        """The next bytes of the body, in the pieces they came in; `b""` once the body is complete."""
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body was read. False may also mean that nobody knows yet."""
+        ...
+
+    async def read(self, until: float = inf) -> bytes:
+        """The next bytes of the body, in the pieces they came in; `b""` once the body is complete. Raises Late when
+        none have come by `until`; after that it can only be closed.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -58,7 +70,7 @@ class Wire(Protocol):
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
         """Send one request and return when the response headers are in, noting the moments passed in `marks`.
 
-        Raises the classes of `fastclient.errors` only. May be cancelled at any await.
+        Raises the classes of `fastclient.errors`, and Late at `marks.until`. May be cancelled at any await.
         """
         ...
 

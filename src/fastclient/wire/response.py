@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from math import inf
 from typing import Any
 
 import anyio
 
 from fastclient.engine.detached import Apart, GivenUp
 from fastclient.errors import StreamCut
+from fastclient.wire.home import by
 
 __all__ = ["FamilyResponse"]
 
@@ -26,9 +28,17 @@ class Fields(dict[str, str]):
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         super().__init__()
         self.raw = raw
-        for name, value in raw:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            self[key] = f"{self[key]}, {text}" if key in self else text
+        if not raw:
+            return
+        # All at once, because most heads have some thirty fields. No line end can stand in any of them.
+        names, values = zip(*raw, strict=True)
+        keys = b"\n".join(names).decode("latin-1").lower().split("\n")
+        texts = b"\n".join(values).decode("latin-1").split("\n")
+        self.update(zip(keys, texts, strict=True))
+        if len(self) < len(keys):
+            self.clear()
+            for key, text in zip(keys, texts, strict=True):
+                self[key] = f"{self[key]}, {text}" if key in self else text
 
 
 class FamilyResponse:
@@ -45,10 +55,13 @@ class FamilyResponse:
         self._response = response
         self._pieces: AsyncIterator[bytes] = response.stream.__aiter__()
         self._leave: Callable[[FamilyResponse], None] | None = leave
-        self._complete = False
+        self.complete = False
         self._reading: Apart[bytes] | None = None
 
-    async def read(self) -> bytes:
+    async def read(self, until: float = inf) -> bytes:
+        return await by(until, self._next())
+
+    async def _next(self) -> bytes:
         if not self._fragile:
             return await self._read()
         self._reading = Apart(self._read)
@@ -64,7 +77,7 @@ class FamilyResponse:
                     return piece
         except (self._family.TransportError, anyio.ClosedResourceError) as error:
             raise StreamCut(f"the connection broke ({type(error).__name__})") from error
-        self._complete = True
+        self.complete = True
         return b""
 
     async def aclose(self) -> None:
@@ -81,7 +94,7 @@ class FamilyResponse:
                 if self._reading is not None:
                     await self._reading.cancel()  # one that was left may still be unwinding
                 await self._response.stream.aclose()
-                if not self._complete:
+                if not self.complete:
                     # Unwind the library's nested generators here: dropped ones make trio complain. The connection is
                     # closed, so this ends at once.
                     async for _ in self._pieces:

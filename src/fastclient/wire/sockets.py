@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
+from fastclient.locks import Locked
 from fastclient.target import is_loopback
 
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["OPTIONS", "closed_in_children", "proxy_for", "round_trip", "ssl_context"]
+__all__ = ["OPTIONS", "closed_in_children", "proxy_for", "round_trip", "ssl_context", "trust"]
 
 OPTIONS: list[tuple[int, int, int]] = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 """Of each connection: no waiting for more to send, and a sign of life each minute, so that no router forgets it."""
@@ -69,11 +73,36 @@ def ssl_context(family: str) -> ssl.SSLContext:
     return context
 
 
+_building = Locked()
+
+
+def trust() -> ssl.SSLContext:
+    """The context of our own wire. One per process, so that sessions can be resumed with any client."""
+    with _building.lock:
+        return _trust()
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """It trusts what httpx2 does, which is not loaded for that where the certificates are in their usual place."""
+    import ssl
+
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    usual = ssl.get_default_verify_paths()
+    if file or folder:
+        context = ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+    elif sys.platform in ("win32", "darwin") or not os.path.isfile(usual.openssl_cafile):
+        context = ssl_context("httpx2")
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        capath = usual.openssl_capath
+        context.load_verify_locations(usual.openssl_cafile, capath if os.path.isdir(capath) else None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 def proxy_for(url: str) -> str | None:
     """The proxy the environment names for this URL (HTTPS_PROXY, NO_PROXY and their kin)."""
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies, proxy_bypass
-
     if is_loopback(url):
         return None  # plain http, with the key in it, is allowed there because it goes nowhere else
     proxies = getproxies()

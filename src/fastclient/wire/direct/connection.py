@@ -7,11 +7,15 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from math import inf
 
 import anyio
 
 from fastclient.wire.direct.head import Place
+from fastclient.wire.home import by
+from fastclient.wire.port import Late
 
 __all__ = ["Connection", "Watched"]
 
@@ -20,6 +24,7 @@ _TOGETHER = 2**14  # bytes of a body that are copied, to go out in one packet wi
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError)
 _FULL = (BlockingIOError, ssl.SSLWantWriteError)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+_RTT = struct.Struct("I")
 
 
 class Connection:
@@ -28,26 +33,33 @@ class Connection:
     def __init__(self, sock: socket.socket, place: Place) -> None:
         self.place = place
         self.closed = False
-        self.stirred: Callable[[Connection], None] | None = None  # to be told when something happens while it is idle
+        self.idle = False
         self.idle_since = 0.0
+        self.rtt: float | None = None  # seconds, when it was last looked at
+        self.looked = -inf
         self._socket = sock
         self._read = partial(sock.recv, _READ)
+        self._more = False  # the last read had to be waited for: the next one may find more
         self._waiting = 0
         self._told = False
 
-    async def send(self, head: bytes, body: bytes, patience: float) -> None:
-        """Write a request. Raises OSError; TimeoutError when nothing can be written for that many seconds."""
-        first = head + body if len(body) <= _TOGETHER else head + body[:_TOGETHER]
+    def send(self, head: bytes, body: bytes) -> list[memoryview]:
+        """Write a request as far as that goes without waiting; what is left is for `finish`. Raises OSError."""
+        first = head + body[:_TOGETHER]
         try:
             sent = self._socket.send(first)
         except _FULL:
             sent = 0
-        if sent < len(first):
-            await self._send(memoryview(first)[sent:], patience)
-        if len(body) > _TOGETHER:
-            await self._send(memoryview(body)[_TOGETHER:], patience)
+        if sent == len(head) + len(body):
+            return []
+        return [memoryview(first)[sent:], memoryview(body)[_TOGETHER:]]
 
-    async def _send(self, rest: memoryview, patience: float) -> None:
+    async def finish(self, rest: list[memoryview], patience: float, until: float) -> None:
+        """Write what is left. Raises OSError; TimeoutError when nothing can be written for that many seconds."""
+        for piece in rest:
+            await by(until, self._write(piece, patience))
+
+    async def _write(self, rest: memoryview, patience: float) -> None:
         while rest:
             if self.closed:
                 raise anyio.ClosedResourceError
@@ -61,8 +73,17 @@ class Connection:
                 finally:
                     self._waiting -= 1
 
-    async def receive(self) -> bytes:
-        """What one read brings; empty at the end. Raises OSError, or anyio.ClosedResourceError when closed."""
+    async def receive(self, until: float) -> bytes:
+        """What one read brings; empty at the end. Raises OSError, anyio.ClosedResourceError when closed, and Late."""
+        if self._more:  # but never twice in a row, so that the loop comes to its turn
+            self._more = False
+            with suppress(*_NOT_YET):
+                return self._read()
+        data = await by(until, self._awaited())
+        self._more = True
+        return data
+
+    async def _awaited(self) -> bytes:
         while True:
             if self.closed:
                 raise anyio.ClosedResourceError
@@ -71,10 +92,8 @@ class Connection:
                 await anyio.wait_readable(self._socket)
             finally:
                 self._waiting -= 1
-            try:
+            with suppress(*_NOT_YET):
                 return self._read()
-            except _NOT_YET:
-                continue
 
     def fresh(self) -> bool:
         """Whether the server has said nothing since the last answer: no good-bye, and nothing it was not asked."""
@@ -98,15 +117,13 @@ class Connection:
             finally:
                 self._socket.close()
 
-    def round_trip(self) -> float | None:
-        """The kernel's own estimate of the round-trip time (Linux: `tcp_info.tcpi_rtt`, microseconds)."""
-        if _TCP_INFO is None:
-            return None
-        try:
-            info = self._socket.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
-        except OSError:
-            return None
-        return float(struct.unpack_from("I", info, 68)[0]) / 1e6 if len(info) >= 72 else None
+    def look(self, now: float) -> None:
+        """Note the kernel's own estimate of the round-trip time (Linux: `tcp_info.tcpi_rtt`, microseconds)."""
+        self.looked = now
+        if _TCP_INFO is not None:
+            with suppress(OSError):
+                info = self._socket.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
+                self.rtt = float(_RTT.unpack_from(info, 68)[0]) / 1e6 if len(info) >= 72 else None
 
     def session(self) -> ssl.SSLSession | None:
         """What the server gave for a shorter handshake next time; told once."""
@@ -119,44 +136,61 @@ class Connection:
 class Watched(Connection):
     """A connection on an asyncio loop, which goes on watching the socket between two reads: that costs a third.
 
-    What arrives is read where the loop reports it, if it is waited for; otherwise the watch ends until the next read.
+    What arrives is read where the loop reports it, one piece ahead of its reader; then the watch ends until the next
+    read. Limits share one timer, which is set anew only when it rings too early, or would ring too late.
     """
 
-    def __init__(self, sock: socket.socket, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, sock: socket.socket, place: Place, loop: asyncio.AbstractEventLoop, stirred: Callable[[Watched], None]
+    ) -> None:
         super().__init__(sock, place)
         self._loop = loop
+        self._stirred = stirred  # to be told when something happens while it is idle
         self._number = sock.fileno()
         self._watching = False
         self._waiter: asyncio.Future[None] | None = None
-        self._got: bytes | None = None  # read, and not yet taken: its reader may have been cancelled
+        self._until = inf
+        self._rings = inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._got: bytes | None = None  # read, and not yet taken
         self._error: Exception | None = None
 
-    async def receive(self) -> bytes:
+    async def receive(self, until: float) -> bytes:
         if self._got is None and self._error is None:
-            if self._waiter is not None:
-                raise anyio.BusyResourceError("reading from")
-            if self.closed:
-                raise anyio.ClosedResourceError
-            if not self._watching:
-                self._loop.add_reader(self._number, self._ready)
-                self._watching = True
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._wait(until)
         if self._error is not None:
             raise self._error
         got, self._got = self._got, None
-        return got or b""
+        if got is None:
+            raise Late
+        return got
+
+    async def _wait(self, until: float) -> None:
+        """Until something has come, or the time is up."""
+        if self._waiter is not None:
+            raise anyio.BusyResourceError("reading from")
+        if self.closed:
+            raise anyio.ClosedResourceError
+        if not self._watching:
+            self._loop.add_reader(self._number, self._ready)
+            self._watching = True
+        self._until = until
+        if until < self._rings:
+            if until <= self._loop.time():
+                raise Late
+            self._set(until)
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     def _ready(self) -> None:
         """The loop says that there is something to read."""
-        waiter = self._waiter
-        if waiter is None or waiter.done():
+        if self.idle or self._got is not None or self._error is not None:
             self._unwatch()
-            if self.stirred is not None:
-                self.stirred(self)
+            if self.idle:
+                self._stirred(self)
             return
         try:
             self._got = self._read()
@@ -164,17 +198,38 @@ class Watched(Connection):
             return
         except OSError as error:
             self._error = error
-        waiter.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _set(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings, self._timer = moment, self._loop.call_at(moment, self._rang)
+
+    def _rang(self) -> None:
+        """The timer was set for this wait, or for one before it that is over."""
+        self._rings, self._timer = inf, None
+        if self._waiter is not None and self._until < inf:
+            if self._until <= self._loop.time():
+                self._wake()
+            else:
+                self._set(self._until)
 
     def fresh(self) -> bool:
         return self._got is None and self._error is None and super().fresh()
 
     def close(self) -> None:
         if not self.closed:
+            alive = not self._loop.is_closed()
             self._unwatch()
-            if self._waiter is not None and not self._loop.is_closed() and not self._waiter.done():
+            if self._timer is not None:
+                self._timer.cancel()
+            if alive:
                 self._error = anyio.ClosedResourceError()
-                self._waiter.set_result(None)
+                self._wake()
         super().close()
 
     def _unwatch(self) -> None:

@@ -25,9 +25,9 @@ class _Address(NamedTuple):
 
 
 async def dial(
-    place: Place, context: ssl.SSLContext, session: ssl.SSLSession | None, patience: float, marks: Marks
+    place: Place, context: ssl.SSLContext | None, session: ssl.SSLSession | None, patience: float, marks: Marks
 ) -> socket.socket:
-    """A connected socket, and a secured one if the place wants that. Raises ConnectTimeout and OSError.
+    """A connected socket, and with a context a secured one. Raises ConnectTimeout and OSError.
 
     TCP and TLS may take `patience` seconds each. With a session from before, the handshake is shorter.
     """
@@ -36,7 +36,7 @@ async def dial(
         with anyio.fail_after(patience):
             sock = await _connected(place)
         marks.note("connected")
-        if place.secure:
+        if context is not None:
             marks.note("tls_started")
             with anyio.fail_after(patience):
                 sock = await _secured(sock, place.host, context, session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+from ssl import SSLContext, SSLSession
 from typing import Any
 
 import anyio
@@ -17,14 +17,16 @@ from fastclient.wire.direct.dial import dial
 from fastclient.wire.direct.head import Place, Route
 from fastclient.wire.direct.parser import Malformed, ResponseParser
 from fastclient.wire.direct.response import DirectResponse
-from fastclient.wire.home import Home
+from fastclient.wire.home import Home, by
 from fastclient.wire.port import WireRequest
+from fastclient.wire.sockets import trust
 
 __all__ = ["Pool"]
 
 _KEEP_ALIVE = 60.0  # seconds an idle connection is kept
 _SWEEP = 10.0  # seconds between two looks at all that are idle
-_IDLE = 256  # idle connections to one place
+_IDLE = 1024  # idle connections to one place
+_LOOK = 1.0  # seconds between two looks at a connection's round-trip time
 _STALE = 1.0  # seconds within which a connection that had been closed unseen shows it
 
 _BROKEN = (OSError, EOFError, Malformed, anyio.ClosedResourceError)
@@ -33,13 +35,13 @@ _BROKEN = (OSError, EOFError, Malformed, anyio.ClosedResourceError)
 class Pool(Home):
     """The connections of one event loop."""
 
-    def __init__(self, loop: Any, context: ssl.SSLContext, concurrency: int | None) -> None:
+    def __init__(self, loop: Any, concurrency: int | None) -> None:
         super().__init__(loop, concurrency)
         self._asyncio = loop if isinstance(loop, asyncio.AbstractEventLoop) and _watches(loop) else None
-        self._context = context
         self._idle: dict[Place, list[Connection]] = {}  # the one used last at the end
         self._open: set[Connection] = set()
-        self._sessions: dict[Place, ssl.SSLSession] = {}
+        self._sessions: dict[Place, SSLSession] = {}
+        self._resumes = False
         self._clock = running_clock()
         self._sweep = self._clock() + _SWEEP
 
@@ -66,15 +68,15 @@ class Pool(Home):
         if connection is not None:
             parser = ResponseParser()
             try:
-                return await self._ask(connection, parser, head, request.body, timeouts, marks)
+                return await self._ask(connection, parser, head, request.body, timeouts.liveness, marks)
             except _BROKEN as error:
                 if not self._was_stale(error, parser, marks):
                     raise _lost(error, sent=True) from error
                 marks.send_started = marks.sent = None
                 again = True
         try:
-            connection = await self._dial(route.place, timeouts, marks)
-            return await self._ask(connection, ResponseParser(), head, request.body, timeouts, marks)
+            connection = await by(marks.until, self._dial(route.place, timeouts.connect, marks))
+            return await self._ask(connection, ResponseParser(), head, request.body, timeouts.liveness, marks)
         except ConnectTimeout as error:
             error.sent = again
             raise
@@ -87,38 +89,37 @@ class Pool(Home):
         kept = parser.begun or isinstance(error, (TimeoutError, Malformed, anyio.ClosedResourceError))
         return not (late or kept or self.closed)
 
-    async def _dial(self, place: Place, timeouts: Timeouts, marks: Marks) -> Connection:
-        sock = await dial(place, self._context, self._sessions.get(place), timeouts.connect, marks)
+    async def _dial(self, place: Place, patience: float, marks: Marks) -> Connection:
+        context = trust() if place.secure else None
+        # Not with the system's own trust store: it looks at certificates that a shorter handshake leaves out.
+        self._resumes = type(context) is SSLContext
+        sock = await dial(place, context, self._sessions.get(place), patience, marks)
         if self.closed:
             sock.close()
             raise ConfigError.at("client", "closed while this call was connecting")
         loop = self._asyncio
-        connection = Connection(sock, place) if loop is None else Watched(sock, place, loop)
+        connection = Connection(sock, place) if loop is None else Watched(sock, place, loop, self._stirred)
         self._open.add(connection)
         return connection
 
     async def _ask(
-        self,
-        connection: Connection,
-        parser: ResponseParser,
-        head: bytes,
-        body: bytes,
-        timeouts: Timeouts,
-        marks: Marks,
+        self, connection: Connection, parser: ResponseParser, head: bytes, body: bytes, patience: float, marks: Marks
     ) -> DirectResponse:
         """One request and the head of its answer. On failure the connection is closed."""
+        clock = marks.clock
         hung_up: OSError | None = None
         try:
-            marks.note("send_started")
+            marks.send_started = clock()
             try:
-                await connection.send(head, body, timeouts.liveness)
+                if rest := connection.send(head, body):
+                    await connection.finish(rest, patience, marks.until)
             except TimeoutError:
                 raise
             except OSError as error:
                 hung_up = error  # maybe behind an answer, such as that the request is too large
-            marks.note("sent")
+            marks.sent = clock()
             while not parser.status:
-                data = await connection.receive()
+                data = await connection.receive(marks.until)
                 if data:
                     parser.feed(data)
                 else:
@@ -129,44 +130,47 @@ class Pool(Home):
         except BaseException:
             self._drop(connection)
             raise
-        marks.note("headers")
+        now = marks.headers = clock()
+        if now - connection.looked > _LOOK:
+            connection.look(now)
         return DirectResponse(connection, parser, self._done)
 
     def _take(self, place: Place) -> Connection | None:
         """The idle connection that was used last, if it is still good."""
         idle = self._idle.get(place)
-        while idle:
-            connection = idle.pop()
-            connection.stirred = None
-            if connection.idle_since + _KEEP_ALIVE > self._clock() and connection.fresh():
-                return connection
-            self._drop(connection)
+        if idle:
+            now = self._clock()
+            while idle:
+                connection = idle.pop()
+                connection.idle = False
+                if connection.idle_since + _KEEP_ALIVE > now and connection.fresh():
+                    return connection
+                self._drop(connection)
         return None
 
     def _done(self, connection: Connection, reusable: bool) -> None:
         """A response is closed: keep its connection or close it, and give the place back."""
         try:
-            if connection.place.secure:
+            if self._resumes:
                 self._note_session(connection)
             if reusable and not connection.closed and not self.closed:
                 self._rest(connection)
             else:
                 self._drop(connection)
         finally:
-            self.leave()
+            if self.bounded:
+                self.leave()
 
     def _note_session(self, connection: Connection) -> None:
         """Keep what makes the next handshake shorter; servers send it behind their own."""
-        # Not with the system's own trust store: it looks at certificates that a shorter handshake leaves out.
-        if type(self._context) is ssl.SSLContext:
-            session = connection.session()
-            if session is not None:
-                self._sessions[connection.place] = session
+        session = connection.session()
+        if session is not None:
+            self._sessions[connection.place] = session
 
     def _rest(self, connection: Connection) -> None:
         now = connection.idle_since = self._clock()
+        connection.idle = True
         idle = self._idle.setdefault(connection.place, [])
-        connection.stirred = self._stirred
         idle.append(connection)
         if len(idle) > _IDLE:
             self._drop(idle.pop(0))
@@ -185,7 +189,6 @@ class Pool(Home):
             self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        connection.stirred = None
         connection.close()
         self._open.discard(connection)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import anyio
 
@@ -18,26 +19,30 @@ Done = Callable[[Connection, bool], None]
 class DirectResponse:
     """A response whose head is in. `done` gets its connection back, and whether that can be used again."""
 
-    __slots__ = ("_connection", "_done", "_parser", "headers", "rtt", "status")
+    __slots__ = ("_connection", "_done", "_parser", "complete", "headers", "rtt", "status")
 
     def __init__(self, connection: Connection, parser: ResponseParser, done: Done) -> None:
         self.status = parser.status
         self.headers = parser.fields
-        self.rtt = connection.round_trip()
+        self.rtt = connection.rtt
+        self.complete = False
         self._connection = connection
         self._parser = parser
         self._done: Done | None = done
 
-    async def read(self) -> bytes:
+    async def read(self, until: float = inf) -> bytes:
         parser = self._parser
         try:
             while True:
                 piece = parser.take()
-                if piece or parser.complete:
+                if parser.complete:
+                    self.complete = True
+                    return piece
+                if piece:
                     return piece
                 if self._done is None:
                     raise StreamCut("the connection was closed before it was read to its end")
-                data = await self._connection.receive()
+                data = await self._connection.receive(until)
                 if data:
                     parser.feed(data)
                 else:

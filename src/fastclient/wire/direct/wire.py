@@ -14,9 +14,9 @@ from fastclient.errors import ConfigError
 from fastclient.observe.timing import Marks
 from fastclient.wire.direct.head import Route, route
 from fastclient.wire.direct.pool import Pool
-from fastclient.wire.family import FamilyWire
-from fastclient.wire.port import WireRequest, WireResponse
-from fastclient.wire.sockets import proxy_for, ssl_context
+from fastclient.wire.home import by
+from fastclient.wire.port import Wire, WireRequest, WireResponse
+from fastclient.wire.sockets import proxy_for
 
 __all__ = ["DirectWire"]
 
@@ -27,29 +27,19 @@ class DirectWire:
     """A wire of our own, with one connection pool per event loop that uses it."""
 
     def __init__(self, *, concurrency: int | None = None) -> None:
-        import anyio._backends._asyncio  # noqa: F401  # not in the first call, where it holds up an event loop
-
-        self._context = ssl_context("httpx2")
-        self._context.set_alpn_protocols(["http/1.1"])
         self._concurrency = concurrency
         self._pools: dict[Any, Pool] = {}
         self._routes: dict[str, Route | None] = {}
-        self._family: FamilyWire | None = None
+        self._family: Wire | None = None
 
     async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
         way = self._routes.get(request.url) or self._route(request.url)
         if way is None:
-            if self._family is None:
-                self._family = FamilyWire("httpx2", concurrency=self._concurrency)
-            return await self._family.send(request, timeouts, marks)
-        loop = running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
-            self._pools = {loop: pool for loop, pool in self._pools.items() if pool.usable}
-            pool = self._pools[loop] = Pool(loop, self._context, self._concurrency)
-            await pool.open()
-        await pool.enter(timeouts.queue)
-        marks.note("dequeued")
+            return await self._others().send(request, timeouts, marks)
+        pool = self._pools.get(running_loop()) or await self._opened()
+        if pool.bounded:
+            await by(marks.until, pool.enter(timeouts.queue))
+        marks.dequeued = marks.clock()
         try:
             if pool.closed:
                 raise ConfigError.at("client", "closed while this call was waiting")
@@ -57,6 +47,22 @@ class DirectWire:
         except BaseException:
             pool.leave()
             raise
+
+    async def _opened(self) -> Pool:
+        """A pool for the event loop running now."""
+        loop = running_loop()
+        self._pools = {loop: pool for loop, pool in self._pools.items() if pool.usable}
+        pool = self._pools[loop] = Pool(loop, self._concurrency)
+        await pool.open()
+        return pool
+
+    def _others(self) -> Wire:
+        """The wire for what we do not do ourselves."""
+        if self._family is None:
+            from fastclient.wire.family import FamilyWire
+
+            self._family = FamilyWire("httpx2", concurrency=self._concurrency)
+        return self._family
 
     def _route(self, url: str) -> Route | None:
         """The way to a URL; None if that is not for us."""
