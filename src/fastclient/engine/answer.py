@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from fastclient.types import Chunk, ToolCall, ToolCallDelta, Usage
 
 __all__ = ["Answer"]
+
+_NOTHING = Usage()
+_raw_of, _text_of = attrgetter("raw"), attrgetter("text")
 
 
 @dataclass(slots=True)
@@ -33,28 +37,26 @@ class Answer:
         self._current: dict[int, _Tool] = {}  # by index
         self.finish_reason: str | None = None
         self.model: str | None = None
-        self.usage = Usage()
+        self.usage = _NOTHING
 
     def add(self, batch: Sequence[Chunk]) -> None:
         if batch and batch[0].restarted:
             self.__init__()  # type: ignore[misc]  # as good as new
-        texts, raws = self._texts, self._raw
-        for chunk in batch:
-            raws.append(chunk.raw)
-            if chunk.text:
-                texts.append(chunk.text)
-            if chunk.reasoning:
-                self._reasoning.append(chunk.reasoning)
-            for delta in chunk.tool_calls:
+        self._raw += map(_raw_of, batch)
+        self._texts += map(_text_of, batch)
+        for _, reasoning, calls, finish_reason, usage, model, _, _, blocks, _ in batch:
+            if reasoning:
+                self._reasoning.append(reasoning)
+            for delta in calls:
                 self._add_tool(delta)
-            if chunk.blocks:
-                self._kept += chunk.blocks
-            if chunk.finish_reason is not None:
-                self.finish_reason = chunk.finish_reason
-            if chunk.usage is not None:
-                self.usage = self.usage.updated(chunk.usage)
+            if blocks:
+                self._kept += blocks
+            if finish_reason is not None:
+                self.finish_reason = finish_reason
+            if usage is not None:
+                self.usage = usage if self.usage is _NOTHING else self.usage.updated(usage)
             if self.model is None:
-                self.model = chunk.model
+                self.model = model
 
     def _add_tool(self, delta: ToolCallDelta) -> None:
         """Servers differ: some repeat the id, some the name, some count every parallel call as index 0."""

@@ -81,6 +81,8 @@ class AnthropicReader:
     """Reads typed events up to `message_stop`."""
 
     ended: Ended = ""
+    verbatim = True
+    noise = b""
 
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking

@@ -58,11 +58,17 @@ class Reader(Protocol):
 
     `thinking` is true while the model reasons before or between content; `pings` counts keep-alive events. `ended` is
     for formats whose last event is read like the others: it was ("here"), or it was if the body ends now ("maybe").
+
+    `verbatim` says that a text stands in its event as one string, and that one event after the other that is nothing
+    but a text changes nothing here, whatever the texts are: then not every one of them has to be shown to this reader.
+    `noise` begins a string that is another one in each event, and that is never looked at here; empty if there is none.
     """
 
     thinking: bool
     pings: int
     ended: Ended
+    verbatim: bool
+    noise: bytes
 
     def is_end(self, event: Event) -> bool:
         """Whether this event is the terminal one; a stream without it was cut."""

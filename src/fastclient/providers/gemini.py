@@ -81,6 +81,9 @@ class GeminiReader:
     """Reads answers in pieces. No event says that it is the last, and older models write a finish reason into each of
     them: an answer is whole if its body ends behind a finish reason."""
 
+    verbatim = False  # each event has its counts, and texts may come in parts
+    noise = b""
+
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub, candidates: int = 1) -> None:
         self.thinking = thinking
         self.pings = 0

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastclient.errors import ConfigError, ProviderError
 from fastclient.providers.dialect import Ended, Json, count, encoded, headers, marker, prefilled, reasons
 from fastclient.providers.refusal import Scrub, refusal, scrubber
-from fastclient.providers.reported import reported
+from fastclient.providers.reported import REPORTING, reported
 from fastclient.providers.sse import Event
 from fastclient.target import Target, is_private
 from fastclient.types import Chunk, Message, Request, ToolCallDelta, Usage
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastclient.prompt.layout import Layout
 
 __all__ = ["dialect", "marked", "renamed"]
+
+_SPECIAL = REPORTING | {"error", "x_groq"}  # what few events have: looked for all at once
 
 
 class OpenAI:
@@ -76,26 +78,36 @@ class OpenAIReader:
     """Reads `chat.completion.chunk` events up to `data: [DONE]`."""
 
     ended: Ended = ""
+    noise = b'"obfuscation":"'  # OpenAI's own, which makes the events of all texts equally long
 
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking
         self.pings = 0
+        self.verbatim = True  # until a text comes in parts
         self._provider = provider
         self._scrub = scrub
 
     def is_end(self, event: Event) -> bool:
-        return event.data.startswith(b"[DONE]")
+        return event.data[:6] == b"[DONE]"
 
     def chunk(self, data: Json, event: Event) -> Chunk:
         choices = data.get("choices")
-        if data.get("error") or not choices:
+        special = not _SPECIAL.isdisjoint(data)
+        if not choices or (special and data.get("error")):
             return self._without_choice(data, event)
         choice = choices[0]
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta")
+        text, reasoning, calls = self._said(delta) if delta else ("", "", ())
+        usage = _usage(data) if special or data.get("usage") else None
+        told = reported(data) if special else None
+        return Chunk(text, reasoning, calls, choice.get("finish_reason"), usage, data.get("model"), event.raw, told)
+
+    def _said(self, delta: Json) -> tuple[str, str, tuple[ToolCallDelta, ...]]:
+        """Text, reasoning and pieces of tool calls."""
         text = delta.get("content") or delta.get("refusal") or ""
         reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
         if not isinstance(text, str):
-            text = _joined(text)
+            text, self.verbatim = _joined(text), False
         if not isinstance(reasoning, str):
             reasoning = ""
         calls = delta.get("tool_calls")
@@ -103,16 +115,7 @@ class OpenAIReader:
             self.thinking = False
         elif reasoning:
             self.thinking = True
-        return Chunk(
-            text,
-            reasoning,
-            tuple(map(_call, calls, range(len(calls)))) if calls else (),
-            choice.get("finish_reason"),
-            _usage(data),
-            data.get("model"),
-            event.raw,
-            reported(data),
-        )
+        return text, reasoning, tuple(map(_call, calls, range(len(calls)))) if calls else ()
 
     def whole(self, data: Json, raw: bytes) -> Chunk:
         choices = data.get("choices")
@@ -191,15 +194,15 @@ def _usage(data: Json) -> Usage | None:
         return None
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
-    cached = (
-        prompt.get("cached_tokens"),
-        usage.get("prompt_cache_hit_tokens"),  # DeepSeek
-        (data.get("timings") or {}).get("cache_n"),  # llama.cpp
-    )
+    cached = count(prompt.get("cached_tokens"))
+    if cached is None:
+        cached = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+    if cached is None:
+        cached = count((data.get("timings") or {}).get("cache_n"))  # llama.cpp
     return Usage(
         input_tokens=count(usage.get("prompt_tokens")),
         output_tokens=count(usage.get("completion_tokens")),
-        cache_read_tokens=next((known for known in map(count, cached) if known is not None), None),
+        cache_read_tokens=cached,
         cache_write_tokens=count(prompt.get("cache_write_tokens")),
         reasoning_tokens=count(completion.get("reasoning_tokens")),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["reported"]
+__all__ = ["REPORTING", "reported"]
 
 # (path in the event, seconds per unit, part of the call's time)
 _FIELDS: tuple[tuple[tuple[str, ...], float, str], ...] = (
@@ -16,12 +16,13 @@ _FIELDS: tuple[tuple[tuple[str, ...], float, str], ...] = (
     (("time_info", "prompt_time"), 1.0, "prefill"),
     (("metrics", "queue_time_ms"), 1e-3, "server_queue"),  # vLLM, with include_metrics
 )
-_ROOTS = frozenset(path[0] for path, _, _ in _FIELDS)
+REPORTING = frozenset(path[0] for path, _, _ in _FIELDS)
+"""The fields of an event that any of this stands in."""
 
 
 def reported(event: Mapping[str, Any]) -> dict[str, float] | None:
     """The parts an event reports, or None (by far the most common)."""
-    if _ROOTS.isdisjoint(event):
+    if REPORTING.isdisjoint(event):
         return None
     found: dict[str, float] = {}
     for path, unit, part in _FIELDS:

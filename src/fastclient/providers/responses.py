@@ -73,6 +73,9 @@ class _Call:
 class ResponsesReader:
     """Reads typed events up to `response.completed` or `response.incomplete`, which say it all again."""
 
+    verbatim = False  # each event has its number
+    noise = b""
+
     def __init__(self, *, thinking: bool, provider: str, scrub: Scrub) -> None:
         self.thinking = thinking
         self.pings = 0
