@@ -349,7 +349,7 @@ class Silent:
 
 async def test_stats_count_what_happened(client: Any) -> None:
     """Calls, errors, cancellations, tokens, attempts and percentiles are those of the calls made."""
-    plans = [None, faults.status(500), (Tokens(2), Wait(30)), None]
+    plans = [None, faults.status(500), (Tokens(2), Wait(30)), (Tokens(2), Wait(30))]
     with ProviderServer(script=plans, answer=Answer("word" * 4, cached_tokens=1)) as server:
         made = client(server, policy=fc.Policy(retry=None))
         assert made.stats() == fc_empty(made)
@@ -431,7 +431,7 @@ async def test_every_call_is_told_once(client: Any) -> None:
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 async def test_timings_of_a_chat_add_up(provider: str) -> None:
     """Fresh and reused connections, both formats: parts add up to the total, for the call and for its attempt."""
-    with ProviderServer(world=World(base=0.03, gap=0.002), answer=ANSWER) as server:
+    with ProviderServer(world=World(base=0.03, gap=0.02), answer=ANSWER) as server:
         url = server.base_url if provider == "openai" else server.anthropic_url
         async with fc.AsyncClient(f"{provider}:m", base_url=url, api_key="k") as made:
             for _ in range(2):

@@ -18,13 +18,13 @@ from weakref import ref
 
 import anyio
 
-__all__ = ["Apart", "GivenUp", "Work", "alarm", "behind", "quiet", "spawner"]
+__all__ = ["Apart", "Bell", "GivenUp", "Work", "alarm", "behind", "quiet", "spawner"]
 
 _T = TypeVar("_T")
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 logger = logging.getLogger("fastclient")
-_running: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+_running: set[asyncio.Task[None] | None] = set()  # the loop itself holds tasks weakly
 
 
 def spawner() -> Callable[[Work], None]:
@@ -79,10 +79,20 @@ def _start(work: Work) -> asyncio.Task[None] | None:
 
 
 def _start_on_asyncio(loop: asyncio.AbstractEventLoop, work: Work) -> asyncio.Task[None]:
-    task = loop.create_task(quiet(work))
+    return loop.create_task(_held(work))
+
+
+async def _held(work: Work) -> None:
+    """Do the work quietly; its task is held until it is done, which costs less from within than by a callback."""
+    task = asyncio.current_task()
     _running.add(task)
-    task.add_done_callback(_running.discard)
-    return task
+    try:
+        await work()
+    except Exception as error:
+        _hush(error)
+    finally:
+        _running.discard(task)
+        del task  # a cancellation that passes holds this frame, and is held by the task
 
 
 def _start_on_trio(work: Work) -> None:
@@ -99,12 +109,26 @@ async def quiet(work: Work) -> None:
     try:
         await work()
     except Exception as error:
-        logger.debug("work in the background failed with %s", type(error).__name__)
+        _hush(error)
 
 
-def behind(work: Work) -> None:
-    """Start work on the loop running now, and go on at once."""
-    _start(work)
+def _hush(error: Exception) -> None:
+    logger.debug("work in the background failed with %s", type(error).__name__)
+
+
+def behind(work: Work) -> Callable[[], object]:
+    """Start work on the loop running now, and go on at once; returns how to cancel it."""
+    loop = _current_loop()
+    if loop is not None:
+        return _start_on_asyncio(loop, work).cancel
+    scope = anyio.CancelScope()
+
+    async def bounded() -> None:
+        with scope:
+            await work()
+
+    _start_on_trio(bounded)
+    return scope.cancel
 
 
 def alarm(when: float, work: Work) -> Callable[[], object]:
@@ -121,6 +145,31 @@ def alarm(when: float, work: Work) -> Callable[[], object]:
 
     _start_on_trio(wait)
     return scope.cancel
+
+
+class Bell:
+    """What one task waits for and anybody on its loop may ring. Costs a fifth of an event that has room for many."""
+
+    __slots__ = ("_event", "_future")
+
+    def __init__(self) -> None:
+        loop = _current_loop()
+        self._future = None if loop is None else loop.create_future()
+        self._event = anyio.Event() if loop is None else None
+
+    async def rung(self) -> None:
+        """Wait until it is rung."""
+        if self._future is not None:
+            await self._future
+        elif self._event is not None:
+            await self._event.wait()
+
+    def ring(self) -> None:
+        """Wake who waits, now or later. May be done again, and after he has left."""
+        if self._event is not None:
+            self._event.set()
+        elif self._future is not None and not self._future.done():
+            self._future.set_result(None)
 
 
 class GivenUp(RuntimeError):

@@ -20,8 +20,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
+from fastclient.engine.complete import Complete
 from fastclient.engine.errand import CLOSING, Desk, Errand, Work
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
@@ -36,6 +37,7 @@ _ITSELF = "a blocking call from the engine's own thread would wait for itself"
 _CLOSE = 1.0  # seconds a caller waits for a stream it leaves to be closed at the server
 _LOOK_UP = 1.0  # seconds between two looks up from a wait: a signal in the instant a thread lies down wakes nobody
 _T = TypeVar("_T")
+_Item: TypeAlias = "Sequence[Chunk] | Complete | BaseException | Errand"
 
 
 def _taken(queue: SimpleQueue[_T]) -> _T:
@@ -151,7 +153,7 @@ class Engine:
             for task in self._tasks:
                 task.cancel()
             if self._tasks:
-                self._loop.run_until_complete(asyncio.wait(self._tasks, timeout=_CLOSE))
+                self._loop.run_until_complete(asyncio.wait(tuple(self._tasks), timeout=_CLOSE))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()
@@ -210,10 +212,9 @@ def seam(handler: Handler) -> Handler:
         flight = Flight(engine(), handler, call)
         call.record.leave = flight.leave
         try:
-            await flight.open()
+            return await flight.open()
         finally:
             call.record.leave = None
-        return flight
 
     return crossing
 
@@ -225,7 +226,7 @@ class Crew:
     """
 
     def __init__(self, engine: Engine, handler: Handler, call: Call) -> None:
-        self.inbox: SimpleQueue[Sequence[Chunk] | BaseException | Errand] = SimpleQueue()
+        self.inbox: SimpleQueue[_Item] = SimpleQueue()
         self._engine = engine
         self._handler = handler
         self._call = call
@@ -254,11 +255,10 @@ class Crew:
             if hands is not None:
                 hands.join(self.inbox)
             stream = await self._handler(self._call)
-            try:
-                while batch := await stream.pull():
-                    self.inbox.put(batch)
-            finally:
-                await stream.aclose()
+            if isinstance(stream, Complete):
+                self.inbox.put(stream)
+            else:
+                await self._read(stream)
         except BaseException as error:
             if self._engine.stopping and not self._given_up:
                 return  # the interpreter is exiting: whoever still waits is a daemon thread, and dies as it is
@@ -267,6 +267,13 @@ class Crew:
             if hands is not None:
                 hands.leave(self.inbox)
         self.inbox.put(last)
+
+    async def _read(self, stream: Stream) -> None:
+        try:
+            while batch := await stream.pull():
+                self.inbox.put(batch)
+        finally:
+            await stream.aclose()
 
 
 class Flight(Stream):
@@ -284,17 +291,25 @@ class Flight(Stream):
         self._crew = Crew(engine, handler, call)
         self._over = False
 
-    async def open(self) -> None:
-        self._ahead = self._take()
+    async def open(self) -> Stream:
+        """Wait for the first content. An answer that came whole is handed over as such."""
+        first = self._take()
+        if isinstance(first, Complete):
+            return first
+        self._ahead = first
+        return self
 
     async def pull(self) -> Sequence[Chunk]:
         if self._ahead:
             ahead, self._ahead = self._ahead, ()
             return ahead
-        return () if self._over else self._take()
+        if self._over:
+            return ()
+        batch = self._take()
+        return batch.chunks if isinstance(batch, Complete) else batch
 
-    def _take(self) -> Sequence[Chunk]:
-        """Block for the next batch. An interrupt while waiting stops the call at the server, then goes on up."""
+    def _take(self) -> Sequence[Chunk] | Complete:
+        """Block for the next batch, or for all of an answer. An interrupt stops the call upstream, then goes on up."""
         if os.getpid() != self._process:
             raise ConfigError.at("stream", "was opened before a fork, in the parent process")
         try:
@@ -302,6 +317,9 @@ class Flight(Stream):
         except BaseException:
             self.leave()
             raise
+        if isinstance(batch, Complete):
+            self._over = True
+            return batch
         if batch and not isinstance(batch, BaseException):
             self._desk.had(len(batch))
             return batch
@@ -313,7 +331,7 @@ class Flight(Stream):
             raise batch
         return batch
 
-    def _next(self) -> Sequence[Chunk] | BaseException:
+    def _next(self) -> Sequence[Chunk] | Complete | BaseException:
         """What comes next. Errands that are due are done on the way."""
         while True:
             errand = self._desk.due()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from fastclient.types import Chunk, ToolCall, Usage
 
@@ -35,7 +35,7 @@ class Whole(Protocol):
 
 def unshared(batch: Sequence[Chunk]) -> Sequence[Chunk]:
     """The same chunks for another reader: what one does to a provider's blocks does not show to the others."""
-    if not any(chunk.blocks for chunk in batch):
+    if not [chunk for chunk in batch if chunk.blocks]:
         return batch
     return [chunk._replace(blocks=deepcopy(chunk.blocks)) if chunk.blocks else chunk for chunk in batch]
 
@@ -49,8 +49,10 @@ class Stream(ABC):
 
     __slots__ = ()
 
-    whole: ClassVar[Whole | None] = None
-    """The answer, where all of it was there before the call. Whoever wants no more need neither pull nor close."""
+    @property
+    def whole(self) -> Whole | None:
+        """The answer, where all of it is there. Whoever wants no more need neither pull nor close."""
+        return None
 
     @abstractmethod
     async def pull(self) -> Sequence[Chunk]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from time import time
 
 from fastclient.engine.answer import Answer
+from fastclient.engine.complete import Complete
 from fastclient.engine.stream import Whole
 from fastclient.observe.timed import TimedStream
 from fastclient.providers.native.original import Original
@@ -35,6 +36,10 @@ class Translated:
     async def pull(self) -> Sequence[Chunk]:
         if self.complete:
             return ()
+        inner = self._inner.inner
+        if self._inner.complete and isinstance(inner, Complete):
+            self.complete = True
+            return [Chunk(raw=self._speaker.events(inner.chunks) + self._speaker.end())]
         while batch := await self._inner.pull():
             if raw := self._speaker.events(batch):
                 return [Chunk(raw=raw)]
