@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 # --- in all worlds ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=[world for world in WORLDS if not world.endswith("direct")])
+@pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -151,7 +151,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("world", [world for world in WORLDS if world.endswith("httpx2")], indirect=True)
+@pytest.mark.parametrize("world", [world for world in WORLDS if not world.endswith("httpx")], indirect=True)
 @pytest.mark.parametrize("plan, error", ENDS.values(), ids=ENDS)
 async def test_every_end_gives_the_place_back(rig, plan: Any, error: str | None) -> None:
     """A whole answer, a refusal, a failure, a cut, a stall: the next call goes."""

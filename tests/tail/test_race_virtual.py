@@ -182,8 +182,8 @@ class Held:
         if self.gate is not None:
             read, gate = response.read, self.gate
 
-            async def held() -> bytes:
-                data = await read()
+            async def held(until: float) -> bytes:
+                data = await read(until)
                 await gate()
                 return data
 

@@ -358,7 +358,7 @@ async def test_connecting_takes_its_time_and_no_more(rig) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("wire", ["httpx2", "httpx"])
+@pytest.mark.parametrize("wire", ["httpx2", "httpx", "direct"])
 async def test_an_address_that_swallows_packets(wire: str) -> None:
     """Over real sockets: after `Timeouts.connect` the next target is asked, and answers."""
     with blackhole() as nowhere, ProviderServer(answer="Well.") as server:

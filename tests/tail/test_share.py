@@ -548,6 +548,37 @@ async def bounded(reads: Callable[[], Any], at: float, how: str) -> None:
         await reads()
 
 
+async def test_a_close_under_way_is_not_cut_short() -> None:
+    """Whoever leaves while a failed call is being closed waits for that, and does not break it off."""
+    rig = Rig((0.5, "One ", StreamCut("cut")), closing=0.3)
+    caller = rig.caller()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(caller.run)
+        await anyio.sleep(0.6)
+        caller.scope.cancel()
+    assert (rig.upstream.live, caller.since()) == (0, pytest.approx(0.8))
+
+
+async def test_what_does_not_mind_is_told_again() -> None:
+    """A layer that swallows the end of its time ends all the same, some moments later."""
+    upstream = Upstream((0.5, "One ", 9.0))
+
+    async def stubborn(call: Call) -> Stream:
+        try:
+            await anyio.sleep(60)
+        except BaseException:
+            await anyio.sleep(60)
+        return await upstream.handler(call)
+
+    flights = Flights()
+    leader, other = Caller(shared(flights)(stubborn), timeout=2.0), Caller(shared(flights)(stubborn), timeout=2.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leader.run)
+        tasks.start_soon(other.run)
+    assert type(leader.error) is type(other.error) is DeadlineExceeded
+    assert 2.05 <= leader.ended <= 5.0
+
+
 # --- failures ---------------------------------------------------------------------------------------------------------
 
 

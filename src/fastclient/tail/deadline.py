@@ -5,11 +5,11 @@ The layers below watch the deadline themselves, because they know what they wait
 
 from __future__ import annotations
 
-import anyio
-
+from fastclient.engine.clock import running_loop
 from fastclient.engine.stack import Handler
 from fastclient.engine.stream import Stream
 from fastclient.errors import DeadlineExceeded
+from fastclient.tail.stop import stoppable
 from fastclient.types import Call
 
 __all__ = ["deadline"]
@@ -21,7 +21,8 @@ def deadline(handler: Handler) -> Handler:
     """The layer that ends what is still being opened when the call's time is up."""
 
     async def bounding(call: Call) -> Stream:
-        with anyio.CancelScope(deadline=call.deadline + _GRACE):
+        loop = call.loop = running_loop()
+        with stoppable(loop, call.deadline + _GRACE):
             return await handler(call)
         phase = call.record.attempts[-1].marks.phase if call.record.attempts else "queue"
         raise DeadlineExceeded(f"the call's deadline passed while waiting for {phase}", phase=phase)

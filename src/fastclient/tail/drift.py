@@ -38,7 +38,8 @@ class Drift:
         off, swing = value - self._medium, self._fast - self._medium
         self._fast += (value - self._fast) / (seen if seen < 25 else 25)
         self._medium += off / (seen if seen < 400 else 400)
-        self._slow += (value - self._slow) * max(slowly, 1 / (seen if seen < 4000 else 4000))
+        step = 1 / (seen if seen < 4000 else 4000)
+        self._slow += (value - self._slow) * (slowly if slowly > step else step)
         if seen > _SETTLED:
             step = 0.0005 if seen > 2000 + _SETTLED else 1 / (seen - _SETTLED)
             square = off * off  # a straggler is no reason to expect swings

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, ref
 
 import anyio
 
 from fastclient.engine.clock import running_loop
-from fastclient.engine.detached import GivenUp, behind
+from fastclient.engine.complete import Complete
+from fastclient.engine.detached import Bell, GivenUp, behind
 from fastclient.engine.stack import Handler
-from fastclient.engine.stream import Stream
 from fastclient.errors import (
     ConnectTimeout,
     DeadlineExceeded,
@@ -22,10 +22,12 @@ from fastclient.errors import (
     StreamStalled,
 )
 from fastclient.observe.timing import AttemptRecord
+from fastclient.tail.alarms import alarms_on
 from fastclient.types import Attempt, Call, Chunk, Usage
 
 if TYPE_CHECKING:
     from fastclient.config import Timeouts
+    from fastclient.tail.alarms import Alarms
 
 __all__ = ["Flight", "Flights", "late"]
 
@@ -33,6 +35,7 @@ logger = logging.getLogger("fastclient")
 
 _GRACE = 0.05  # seconds the layers below have to notice a deadline by themselves
 _CLOSE = 1.0  # seconds a flight that nobody reads any more may take to close
+_AGAIN = 2.0  # seconds until one that goes on beyond its end is told again
 _RANKS = {"background": 0, "default": 1, "interactive": 2}
 _UPSTREAM = (ConnectTimeout, FirstTokenTimeout, StreamStalled)  # timeouts that are about the upstream, not the call
 
@@ -40,7 +43,7 @@ Settle: TypeAlias = Callable[[Sequence[Attempt], Usage, int], None]
 """Told of attempts, of the tokens of an answer, and of how many were wasted."""
 
 _Key: TypeAlias = "tuple[bytes | None, bool, str | None, Timeouts | None]"
-_Table: TypeAlias = "WeakValueDictionary[_Key, Flight]"
+_Table: TypeAlias = "dict[_Key, ref[Flight]]"
 
 
 class Flights:
@@ -52,25 +55,34 @@ class Flights:
     def __init__(self, settle: Settle | None = None) -> None:
         self._settle = settle
         self._loops: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
+        self._last: tuple[ref[Any], _Table] | None = None  # most programs have one loop
 
     def join(self, handler: Handler, call: Call) -> tuple[Flight, bool]:
         """A flight for this call, and whether the call leads it. Only what is begun already may be less urgent.
 
         Recovery changes what a broken answer turns into, so calls share it only with those who asked for the same.
         """
-        loop, request = running_loop(), call.request
-        table = self._loops.get(loop)
-        if table is None:
-            table = self._loops[loop] = WeakValueDictionary()
+        loop, request = call.loop or running_loop(), call.request
+        last = self._last
+        table = last[1] if last is not None and last[0]() is loop else self._table(loop)
         key = (call.key, request.cache == "refresh", request.recover, request.timeouts)
-        flight = table.get(key)
+        known = table.get(key)
+        flight = None if known is None else known()
         if flight is not None and (flight.opened or flight.rank >= _RANKS[request.priority]):
             flight.latest = max(flight.latest, call.deadline)
             flight.readers += 1
             return flight, False
-        flight = table[key] = Flight(handler, call, table, key, self._settle)
-        flight.begin()
+        flight = Flight(handler, call, table, key, self._settle)
+        table[key] = ref(flight)
+        flight.begin(loop)
         return flight, True
+
+    def _table(self, loop: Any) -> _Table:
+        table = self._loops.get(loop)
+        if table is None:
+            table = self._loops[loop] = {}
+        self._last = ref(loop), table
+        return table
 
 
 class Flight:
@@ -80,8 +92,9 @@ class Flight:
     """
 
     __slots__ = (
-        *("__weakref__", "_given_up", "_handler", "_key", "_leaderless", "_lent", "_scope", "_settle", "_table"),
-        *("_wish", "batches", "call", "error", "latest", "opened", "over", "rank", "readers", "start", "waiting"),
+        *("__weakref__", "_alarms", "_begun", "_cancel", "_expired", "_given_up", "_handler", "_key", "_leaderless"),
+        *("_lent", "_settle", "_table", "_wish", "batches", "call", "complete", "error", "latest", "opened", "over"),
+        *("rank", "readers", "start", "waiting", "when"),
     )
 
     def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key, settle: Settle | None) -> None:
@@ -89,24 +102,32 @@ class Flight:
         self._leaderless: int | None = None  # since its leader left, who has so many attempts in his books
         self._lent: list[AttemptRecord] = []  # those of them that went on
         self.call = call
+        self.when = call.deadline + _GRACE  # to be ended, if the layers below did not notice
         self.rank = _RANKS[call.request.priority]
         self.latest = call.deadline  # of all who joined
         self.readers = 1
         self.batches: list[Sequence[Chunk]] = []
         self.start = 0  # the batch in which the answer begins: another one after a restart
-        self.waiting: list[anyio.Semaphore] = []  # a bell for each who waits for something new
+        self.waiting: list[Bell] = []  # one for each who waits for something new
         self.opened = False
         self.over = False
+        self.complete: Complete | None = None  # if all of the answer came at once
         self.error: Exception | None = None
         self._given_up = False
         self._handler = handler
         self._table = table
         self._key = key
-        self._scope: anyio.CancelScope | None = None  # once it has begun
+        self._alarms: Alarms | None = None  # once it has begun
+        self._begun = False  # its task has taken its first step
+        self._expired = False
+        self._cancel: Callable[[], object] | None = None  # while that may be done to the task
         self._wish: anyio.Event | None = None  # set when somebody waits again
 
-    def begin(self) -> None:
-        behind(self._run)
+    def begin(self, loop: object) -> None:
+        """Start the task, on the running loop."""
+        self._alarms = alarms_on(loop)
+        self._alarms.add(self)
+        self._cancel = behind(self._run)
 
     def left_by_leader(self) -> None:
         """The call it was begun for is over. What is under way is not in vain, for others go on."""
@@ -119,7 +140,7 @@ class Flight:
 
     def _account(self) -> None:
         """Tell what was spent since the leader left."""
-        if self._leaderless is None or self._settle is None:
+        if self._settle is None:
             return
         for attempt in self._lent:
             attempt.kept = False
@@ -132,23 +153,33 @@ class Flight:
         wasted = sum(attempt.wasted for attempt in (*self._lent, *later))
         self._settle([attempt.finished() for attempt in later], usage, wasted)
 
+    def ring(self) -> None:
+        """Its time is over: end it."""
+        self.when += _AGAIN
+        self._expired = True
+        self._end_task()
+
     async def stop(self) -> None:
         """Nobody reads it any more: close what is open upstream, and wait for that a moment."""
         self._leave_table()
-        if self._scope is not None:
-            self._scope.cancel()
-            bell = anyio.Semaphore(0)
+        self._end_task()
+        if self._begun:
             with anyio.move_on_after(_CLOSE, shield=True):
                 while not self.over:
+                    bell = Bell()
                     self.waiting.append(bell)
-                    await bell.acquire()
+                    await bell.rung()
+
+    def _end_task(self) -> None:
+        """Cancel the task. One that has not begun looks for itself whether it should, and one that closes goes on."""
+        if self._begun and self._cancel is not None:
+            self._cancel()
 
     def _tell(self) -> None:
         """Wake those who wait."""
-        if self.waiting:
-            waiting, self.waiting = self.waiting, []
-            for bell in waiting:
-                bell.release()
+        waiting, self.waiting = self.waiting, []
+        for bell in waiting:
+            bell.ring()
 
     def partial(self, start: int, end: int | None = None) -> tuple[str, int]:
         """The text of some batches, and the number of content chunks it came in."""
@@ -157,60 +188,76 @@ class Flight:
 
     async def _run(self) -> None:
         error: Exception | None = None
+        self._begun = True
         try:
+            if self._expired:
+                raise self._late()
             if self.readers:  # else everybody left before the first step
-                self._scope = anyio.CancelScope(deadline=self.call.deadline + _GRACE)
-                with self._scope:
-                    await self._read()
-                if self._scope.cancelled_caught:
-                    error = self._late()
+                await self._read()
         except Exception as failure:
             error = failure
         except BaseException:
-            error = self._cancelled()
+            error = self._late() if self._expired else self._cancelled()
             raise
         finally:
-            self.over, self.error = True, error
-            self._leave_table()
-            try:
-                self._account()
-            except Exception as failure:  # books are not worth an answer
-                logger.warning("accounting for a shared call failed with %s", type(failure).__name__)
-            self._tell()
+            self._ended(error)
 
     async def _read(self) -> None:
-        stream = await self._handler(self.call)
+        call, batches = self.call, self.batches
+        stream = await self._handler(call)
         self.opened = True
         self._tell()
-        batches = self.batches
+        if isinstance(stream, Complete):
+            batches.append(stream.chunks)
+            self.complete = stream
+            return
         try:
-            while batch := await self._pull(stream):
+            while True:
+                if call.request.work is not None:
+                    await self._wanted()
+                batch = await stream.pull()
+                if not batch:
+                    break
                 if batch[0].restarted:
                     self.start = len(batches)
                 batches.append(batch)
-                self._tell()
+                if self.waiting:
+                    self._tell()
         except BaseException:
+            self._cancel = None  # asyncio's own cancellation would go through the shield
             with anyio.move_on_after(_CLOSE, shield=True):
                 await stream.aclose()
             raise
         await stream.aclose()  # before anybody hears of the end, which so means that all is closed
 
-    async def _pull(self, stream: Stream) -> Sequence[Chunk]:
-        """The next batch. A user's generator is not advanced before somebody has read all that came so far."""
-        if self.call.request.work is not None:
-            while not self.waiting:
-                self._wish = anyio.Event()
-                await self._wish.wait()
-        return await stream.pull()
+    async def _wanted(self) -> None:
+        """Wait for a wish: a user's generator is not advanced before somebody has read all that came so far."""
+        while not self.waiting:
+            self._wish = anyio.Event()
+            await self._wish.wait()
 
-    def wait(self, bell: anyio.Semaphore) -> None:
+    def _ended(self, error: Exception | None) -> None:
+        self.over, self.error, self._cancel = True, error, None
+        self._leave_table()
+        if self._alarms is not None:
+            self._alarms.remove(self)
+        if self._leaderless is not None:
+            try:
+                self._account()
+            except Exception as failure:  # books are not worth an answer
+                logger.warning("accounting for a shared call failed with %s", type(failure).__name__)
+        if self.waiting:
+            self._tell()
+
+    def wait(self, bell: Bell) -> None:
         """Ring this bell when there is something new."""
         self.waiting.append(bell)
         if self._wish is not None:
             self._wish.set()
 
     def _leave_table(self) -> None:
-        if self._table.get(self._key) is self:
+        known = self._table.get(self._key)
+        if known is not None and known() is self:
             del self._table[self._key]
 
     def _late(self) -> DeadlineExceeded:

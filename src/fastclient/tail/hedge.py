@@ -66,21 +66,21 @@ class Hedging:
         """A request of this size and cost is sent now."""
         self._requests += 1
         latency = self.latency
-        self.budget.deposit(cost, weight=self._weight(latency.drift))
-        ticket = Ticket(now, latency.size(tokens))
+        drift = latency.drift
+        self.budget.deposit(cost, weight=drift.calm if self._stops else self._weight(drift))
+        sizes = latency.sizes
+        ticket = Ticket(now, sizes.fixed + sizes.slope * tokens)
         self._peers.append(ticket)
         if hedgeable and latency.own >= _LEAST <= latency.samples:
             if latency.fits != self._fits:
                 self._retune()
-            ticket.wake = now + min(self._late, self._early) * ticket.usual
+            ticket.wake = now + (self._late if self._late < self._early else self._early) * ticket.usual
         return ticket
 
     def _weight(self, drift: Drift) -> float:
         """How much of its due a request pays in: less while times rise, and where losers add to a line."""
-        calm = drift.calm
-        if self._stops or (shared := drift.togetherness) <= _CROWDED:
-            return calm
-        return calm * (_CROWDED / shared) ** 4
+        shared = drift.togetherness
+        return drift.calm if shared <= _CROWDED else drift.calm * (_CROWDED / shared) ** 4
 
     def _retune(self) -> None:
         """New moments after a refit. A small budget gains by spreading its two moments wider."""

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from math import exp, log
+from operator import mul
 from statistics import median
 
 from fastclient.tail.drift import Drift
@@ -104,15 +105,12 @@ class Latency:
             return None
         return self.sizes.at(tokens) * self.quantile(0.5)
 
-    def observe(self, tokens: float, seconds: float, now: float) -> None:
-        """An attempt got its first content after this long."""
-        self._note(tokens, seconds, now, True)
-
     def censor(self, tokens: float, seconds: float, now: float) -> None:
         """An attempt was given up after this long, without content and without failure."""
-        self._note(tokens, seconds, now, False)
+        self.observe(tokens, seconds, now, answered=False)
 
-    def _note(self, tokens: float, seconds: float, now: float, answered: bool) -> None:
+    def observe(self, tokens: float, seconds: float, now: float, *, answered: bool = True) -> None:
+        """An attempt got its first content after this long."""
         if not 1e-6 < seconds < _LONGEST:
             seconds = min(max(1e-6, seconds), _LONGEST)  # in this order NaN is absorbed too
         self.own += 1
@@ -167,12 +165,8 @@ class Latency:
         ends = self._ends
         at_risk = list(accumulate(map(float.__add__, reversed(ends), reversed(self._censored))))
         at_risk.reverse()
-        alive, survival = 1.0, []
-        for ended, exposed in zip(ends, at_risk, strict=True):
-            if ended:
-                alive *= 1.0 - ended / exposed
-            survival.append(alive)
-        self._survival = survival
+        chances = [1.0 - ended / exposed if ended else 1.0 for ended, exposed in zip(ends, at_risk, strict=True)]
+        self._survival = list(accumulate(chances, mul))
         self.fits += 1
         self.far = self.quantile(0.999)
 

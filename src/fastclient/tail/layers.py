@@ -36,5 +36,7 @@ def layers(
         chosen.append(hedged(policy.hedge, targets, upstreams))
     if policy.limits is not None:
         chosen.append(limited(upstreams, policy.timeouts))
-    # Giving an attempt up early is worth it only where something better can be done with the time.
-    return (*chosen, learned(upstreams, policy.timeouts, strict=bool(policy.hedge or policy.route)))
+    if policy.hedge is not None or policy.route is not None or policy.limits is not None:  # these ask what was learned
+        # Giving an attempt up early is worth it only where something better can be done with the time.
+        chosen.append(learned(upstreams, policy.timeouts, strict=bool(policy.hedge or policy.route)))
+    return tuple(chosen)

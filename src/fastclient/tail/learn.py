@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
 
 from fastclient.config import Timeouts
 from fastclient.engine.stack import Handler, Layer
@@ -37,21 +35,22 @@ def learned(upstreams: Upstreams, timeouts: Timeouts, *, strict: bool) -> Layer:
 
     def layer(handler: Handler) -> Handler:
         async def learning(call: Call) -> Stream:
-            upstream = upstreams.of(call.target)
+            upstream = upstreams.of(call.target, call.loop)
             latency = upstream.latency(call.request)
             record = call.record.attempt(call.role, call.target.name)
             record.input_tokens = call.tokens
             lesson = Lesson(upstream, latency, call, record)
-            patience = None
+            sent = call.copy()
+            sent.attempt, sent.patience = record, None
             if strict and _plain(call.request):
                 limit = (call.request.timeouts or timeouts).first_token
-                patience = upstream.patience(latency, call.tokens, limit)
+                sent.patience = upstream.patience(latency, call.tokens, limit)
             try:
-                stream = await handler(replace(call, attempt=record, patience=patience))
+                stream = await handler(sent)
             except BaseException as error:
-                _learn(lesson.failed, error)
+                lesson.learn(error)
                 raise
-            _learn(lesson.answered)
+            lesson.learn(None)
             return stream
 
         return learning
@@ -59,20 +58,14 @@ def learned(upstreams: Upstreams, timeouts: Timeouts, *, strict: bool) -> Layer:
     return layer
 
 
-def _learn(lesson: Callable[..., None], *what: BaseException) -> None:
-    """What goes wrong in learning costs knowledge, never a call."""
-    try:
-        lesson(*what)
-    except Exception as error:
-        logger.warning("learning from an attempt failed with %s", type(error).__name__)
-
-
 def _plain(request: Request) -> bool:
     """Whether the length of its texts says how long a request takes: no images or files, no tools, no schema."""
     if "tools" in request.params or "response_format" in request.params:
         return False
-    contents = (message.get("content") for message in request.messages)
-    return all(content is None or isinstance(content, str) for content in contents)
+    for message in request.messages:
+        if type(content := message.get("content")) is not str and content is not None:
+            return False
+    return True
 
 
 class Lesson:
@@ -89,20 +82,30 @@ class Lesson:
         self._unasked = call.place is None
         self._place = call.place or upstream.gate.enter_anyway(record.marks.started, tokens=call.tokens)
 
-    def answered(self) -> None:
-        """The first content is in hand."""
+    def learn(self, error: BaseException | None) -> None:
+        """The first content is in hand, or it failed. What goes wrong in here costs knowledge, never a call."""
+        try:
+            if error is None:
+                self._answered()
+            else:
+                self._failed(error)
+        except Exception as wrong:
+            logger.warning("learning from an attempt failed with %s", type(wrong).__name__)
+
+    def _answered(self) -> None:
         marks, upstream = self._record.marks, self._upstream
         now = marks.clock()
         first = now if marks.first_content is None else marks.first_content
         self._latency.observe(self._call.tokens, first - marks.started, now)
         upstream.breaker.succeeded(now)
-        upstream.gate.heard(self._record.rates, now, self._place)
+        if self._record.rates:
+            upstream.gate.heard(self._record.rates, now, self._place)
         upstream.gate.answered(now, self._place)
         if self._unasked:
             upstream.gate.done(self._place, now)
 
-    def failed(self, error: BaseException) -> None:
-        """It failed, or was given up: then it would have taken longer than this."""
+    def _failed(self, error: BaseException) -> None:
+        """If it was given up, it would have taken longer than this."""
         marks, upstream = self._record.marks, self._upstream
         now = marks.clock()
         upstream.gate.heard(self._record.rates, now, self._place)

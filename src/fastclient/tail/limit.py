@@ -30,13 +30,13 @@ class Gate:
     the request that an answer belongs to; without one the careful reading is taken.
     """
 
-    __slots__ = ("_ceiling", "_line", "_pace", "_pacers", "_pause", "hold", "under_way")
+    __slots__ = ("_ceiling", "_pace", "_pacers", "_pause", "hold", "line", "under_way")
 
     def __init__(self, *, concurrency: int | None = None, pace: bool = True) -> None:
         self.under_way = 0  # requests granted and not over
         self._ceiling = Ceiling(concurrency)
         self.hold = 0.0  # how long a request is usually under way
-        self._line = Line()
+        self.line = Line()  # who waits
         self._pace = pace
         # Both are kept from the start, so that requests are counted which were sent before the first header.
         self._pacers: dict[str, Pacer] = {"requests": Pacer(), "tokens": Pacer()} if pace else {}
@@ -55,7 +55,7 @@ class Gate:
     @property
     def first(self) -> Place | None:
         """Whose turn is next."""
-        return self._line.head()
+        return self.line.head()
 
     @property
     def limit(self) -> float:
@@ -77,14 +77,15 @@ class Gate:
         `deadline` is a moment, `patience` the longest wait and `fresh` the usual time from sending to the whole answer,
         both in seconds. Raises RateLimited if a pause leaves no time, QueueTimeout if the line does.
         """
-        place = Place(priority, tokens, min(deadline - fresh, now + patience))
-        if not self._line.count and self._admits(now, place.tokens):
+        latest = deadline - fresh
+        place = Place(priority, tokens, latest if latest < now + patience else now + patience)
+        if not self.line.count and self._admits(now, place.tokens):
             self._grant(place, now)
             return place
         error = self._paused_too_long(place, now) or self._line_too_long(place, now)
         if error is not None:
             raise error
-        self._line.add(place)
+        self.line.add(place)
         return place
 
     def enter_now(self, now: float, *, tokens: int = 0) -> Place | None:
@@ -95,7 +96,7 @@ class Gate:
 
     def has_room(self, now: float, *, tokens: int = 0) -> bool:
         """Whether `enter_now` would give a place."""
-        if self._line.count or self._pause.on or not self._admits(now, max(1, tokens)):
+        if self.line.count or self._pause.on or not self._admits(now, max(1, tokens)):
             return False
         if self.under_way > (1 - _HEADROOM) * self.limit:
             return False
@@ -110,15 +111,15 @@ class Gate:
     def ready(self, now: float) -> list[Place]:
         """Grant whoever's turn it is, and say who that was."""
         granted: list[Place] = []
-        while (place := self._line.head()) is not None and self._admits(now, place.tokens):
-            self._line.take(place)
+        while (place := self.line.head()) is not None and self._admits(now, place.tokens):
+            self.line.take(place)
             self._grant(place, now)
             granted.append(place)
         return granted
 
     def wake_at(self, now: float) -> float:
         """When `ready` may grant somebody because time passed; infinite if only an event can bring that."""
-        place = self._line.head()
+        place = self.line.head()
         if place is None or self.under_way >= self.limit:
             return inf
         quotas = (pacer.wake_at(now, place.tokens if kind == "tokens" else 1) for kind, pacer in self._pacers.items())
@@ -128,7 +129,7 @@ class Gate:
         """A waiter gave up, or a granted request ended without a good answer. Twice does nothing."""
         if not place.over and not place.granted:
             place.over = True
-            self._line.remove(place)
+            self.line.remove(place)
         elif not place.over:
             self._end(place, now, None)
             self._pause.left_by(place)
@@ -137,13 +138,15 @@ class Gate:
         """The answer is complete; `tokens` is what it took, input and output. Twice does nothing."""
         if place.over or place.refused or not place.granted:
             return self.leave(place, now)
-        self._pause.answered(now, place)
-        self._ceiling.succeeded(self.under_way)
+        if self._pause.on:
+            self._pause.answered(now, place)
+        if self._ceiling.limit < inf:  # else there is none to be raised
+            self._ceiling.succeeded(self.under_way)
         return self._end(place, now, tokens)
 
     def clear(self, now: float = 0.0) -> list[Place]:
         """Send everybody in line away, and say who that was."""
-        waiting = self._line.places()
+        waiting = self.line.places()
         for place in waiting:
             self.leave(place, now)
         return waiting
@@ -173,12 +176,14 @@ class Gate:
 
     def answered(self, now: float, place: Place | None = None) -> None:
         """A good answer has begun. If it is the probe's, the pause is over."""
-        self._pause.answered(now, place)
+        if self._pause.on:
+            self._pause.answered(now, place)
 
     def _admits(self, now: float, tokens: int) -> bool:
         if self.under_way >= self._ceiling.limit or (self._pause.on and self._pause.blocks(now)):
             return False
-        for kind, pacer in self._pacers.items():
+        for kind in self._pacers:
+            pacer = self._pacers[kind]
             if pacer.limit < inf and not pacer.admits(now, tokens if kind == "tokens" else 1):
                 return False
         return True
@@ -188,8 +193,8 @@ class Gate:
         self.under_way += 1
         if self._pause.on:
             self._pause.probe = place
-        for kind, pacer in self._pacers.items():
-            place.marks[kind] = pacer.reserve(now, place.tokens if kind == "tokens" else 1)
+        for kind in self._pacers:
+            place.marks[kind] = self._pacers[kind].reserve(now, place.tokens if kind == "tokens" else 1)
 
     def _end(self, place: Place, now: float, tokens: int | None) -> None:
         place.over = True
@@ -202,7 +207,7 @@ class Gate:
 
     def _turn_away(self, now: float) -> list[Place]:
         away = []
-        for place in self._line.places():
+        for place in self.line.places():
             place.error = self._paused_too_long(place, now)
             if place.error is not None:
                 self.leave(place, now)
@@ -228,7 +233,7 @@ class Gate:
     def _wait(self, place: Place, now: float) -> float:
         """Seconds until a newcomer's turn, as far as rates are known: the pause, then what is ahead of it."""
         pause = self._pause.left(now)
-        ahead, tokens = self._line.ahead(place.rank)
+        ahead, tokens = self.line.ahead(place.rank)
         needs = {"tokens": tokens + place.tokens}
         quotas = [pacer.wait(now + pause, needs.get(kind, ahead + 1)) for kind, pacer in self._pacers.items()]
         freed = self.under_way * min(1.0, pause / self.hold) if self.hold else 0.0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import anyio
 
 from fastclient.config import Timeouts
+from fastclient.engine.complete import Complete
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
 from fastclient.errors import QueueTimeout
@@ -26,22 +26,35 @@ def limited(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
 
     def layer(handler: Handler) -> Handler:
         async def limiting(call: Call) -> Stream:
-            upstream = upstreams.of(call.target)
-            gate, clock = upstream.gate, call.record.clock
-            place: Place | None
+            gate, clock = upstreams.of(call.target, call.loop).gate, call.record.clock
+            now = clock()
             if call.role == "hedge":
-                place = gate.enter_now(clock(), tokens=call.tokens)
-                if place is None:
-                    raise QueueTimeout("no room for a copy", phase="queue")
+                place = _extra(gate, call, now)
             else:
-                place = await _admitted(gate, call, (call.request.timeouts or timeouts).queue)
+                queue = (call.request.timeouts or timeouts).queue
+                place = gate.enter(
+                    now,
+                    priority=call.request.priority,
+                    tokens=call.tokens,
+                    deadline=call.deadline,
+                    patience=min(queue, _ELSEWHERE) if call.alternative else queue,
+                    fresh=gate.hold,
+                )
+                if not place.granted:
+                    await _admitted(gate, place, call, now)
+            sent = call.copy()
+            sent.place = place
             try:
-                stream = await handler(replace(call, place=place))
+                stream = await handler(sent)
             except BaseException:
                 gate.leave(place, clock())
                 raise
             finally:
-                _wake(gate, clock())
+                if gate.line.count:
+                    _wake(gate, clock())
+            if isinstance(stream, Complete):
+                _done(gate, place, clock(), stream.whole.usage)
+                return stream
             return LimitedStream(stream, gate, place, call)
 
         return limiting
@@ -49,21 +62,17 @@ def limited(upstreams: Upstreams, timeouts: Timeouts) -> Layer:
     return layer
 
 
-async def _admitted(gate: Gate, call: Call, queue: float) -> Place:
-    """A granted place. Raises at once when the wait is known to be too long, and at the latest when it was."""
+def _extra(gate: Gate, call: Call, now: float) -> Place:
+    """A place for a copy, which nobody waits for."""
+    place = gate.enter_now(now, tokens=call.tokens)
+    if place is None:
+        raise QueueTimeout("no room for a copy", phase="queue")
+    return place
+
+
+async def _admitted(gate: Gate, place: Place, call: Call, entered: float) -> None:
+    """Wait until the place is granted. Raises when the wait was too long."""
     clock = call.record.clock
-    entered = clock()
-    patience = min(queue, _ELSEWHERE) if call.alternative else queue
-    place = gate.enter(
-        entered,
-        priority=call.request.priority,
-        tokens=call.tokens,
-        deadline=call.deadline,
-        patience=patience,
-        fresh=gate.hold,
-    )
-    if place.granted:
-        return place
     try:
         await _turn(gate, place, call, entered)
     except BaseException:
@@ -73,7 +82,6 @@ async def _admitted(gate: Gate, call: Call, queue: float) -> Place:
     finally:
         if not call.record.attempts:
             call.record.waited += clock() - entered
-    return place
 
 
 async def _turn(gate: Gate, place: Place, call: Call, entered: float) -> None:
@@ -131,16 +139,26 @@ class LimitedStream(Stream):
         try:
             await self._inner.aclose()
         finally:
-            self._give_back()
+            if not self._place.over:
+                self._give_back()
 
     def _give_back(self) -> None:
-        now, gate, place = self._call.record.clock(), self._gate, self._place
+        gate, place = self._gate, self._place
         if place.over:
             return
+        now = self._call.record.clock()
         if self._complete:
-            gate.done(place, now, tokens=_total(self._usage))
-        else:
-            gate.leave(place, now)
+            _done(gate, place, now, self._usage)
+            return
+        gate.leave(place, now)
+        if gate.line.count:
+            _wake(gate, now)
+
+
+def _done(gate: Gate, place: Place, now: float, usage: Usage | None) -> None:
+    """An answer came to its end: its place is free."""
+    gate.done(place, now, tokens=_total(usage))
+    if gate.line.count:
         _wake(gate, now)
 
 

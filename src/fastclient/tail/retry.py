@@ -7,7 +7,6 @@ calls fail, most of them fail at once, as they would have anyway. The arithmetic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import random
 
 from tenacity import RetryCallState, Retrying, wait_exponential
@@ -36,20 +35,22 @@ def retried(retry: Retry, upstreams: Upstreams, rng: Callable[[], float] = rando
 
     def layer(handler: Handler) -> Handler:
         async def retrying(call: Call) -> Stream:
-            upstream = upstreams.of(call.target)
+            upstream = upstreams.of(call.target, call.loop)
             budget = upstream.retry_budget(retry.budget)
             if call.role != "retry" and not call.request.repeated:  # another's, for a call that has paid
                 budget.deposit()
-            retrial = Retrial(retry, budget, call, rng)
+            retrial: Retrial | None = None
             while True:
                 try:
                     return await handler(call)
                 except FastClientError as error:
+                    retrial = retrial or Retrial(retry, budget, call, rng)
                     wait = retrial.wait(error, call.record.clock())
                     if wait is None:
                         raise
                 await upstream.sleep(wait)
-                call = replace(call, role="retry")
+                call = call.copy()
+                call.role = "retry"
 
         return retrying
 

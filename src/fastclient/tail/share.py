@@ -7,12 +7,14 @@ leader, lends it its record and its deadline. What fails for the sake of these a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from copy import copy
-from dataclasses import replace
+from typing import Any
 
 import anyio
 
+from fastclient.engine.complete import Complete
+from fastclient.engine.detached import Bell
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream, unshared
 from fastclient.errors import StreamCut
@@ -29,12 +31,8 @@ def shared(flights: Flights) -> Layer:
     """The layer that lets a call join another with the same key, if one is under way. Without a key it does nothing."""
 
     def layer(handler: Handler) -> Handler:
-        async def sharing(call: Call) -> Stream:
-            if call.key is None:
-                return await handler(call)
-            reader = Shared(flights, handler, call)
-            await reader.open()
-            return reader
+        def sharing(call: Call) -> Coroutine[Any, Any, Stream]:
+            return handler(call) if call.key is None else Shared(flights, handler, call).open()
 
         return sharing
 
@@ -46,7 +44,7 @@ class Shared(Stream):
 
     __slots__ = (
         *("_at", "_bell", "_bounded", "_call", "_flight", "_flights", "_handler", "_leads", "_left", "_opened"),
-        *("_start", "_void", "_waits"),
+        *("_start", "_void"),
     )
 
     def __init__(self, flights: Flights, handler: Handler, call: Call) -> None:
@@ -55,10 +53,8 @@ class Shared(Stream):
         self._call = call
         self._opened = False
         self._left = False
-        self._bell = anyio.Semaphore(0)
-        self._waits = False
+        self._bell: Bell | None = None  # while a pull waits for it
         self._void = False  # what was handed out before is void, and whoever got it has not heard of that yet
-        self._join(call)
 
     def _join(self, call: Call) -> None:
         flight, self._leads = self._flights.join(self._handler, call)
@@ -68,12 +64,14 @@ class Shared(Stream):
             flight.left_by_leader()  # the call that leads it is in nobody's books
         self._bounded = self._call.deadline < flight.call.deadline  # else the flight's own end comes first
 
-    async def open(self) -> None:
-        """Wait for the first content."""
+    async def open(self) -> Stream:
+        """Join a flight, and wait for its first content. An answer that came whole needs no more reading."""
+        self._join(self._call)
         record = self._call.record
         try:
             while not self._flight.opened:
-                leads, since = self._leads, record.clock()
+                leads = self._leads
+                since = 0.0 if leads else record.clock()
                 try:
                     error = self._flight.error
                     if error is None:
@@ -90,6 +88,11 @@ class Shared(Stream):
             if not self._leads:
                 record.cache = _SHARED
         self._opened = True
+        flight = self._flight
+        if flight.over and flight.complete is not None and not self._void:
+            self._end()
+            return flight.complete if self._leads else Complete(unshared(flight.complete.chunks))
+        return self
 
     async def pull(self) -> Sequence[Chunk]:
         try:
@@ -127,23 +130,23 @@ class Shared(Stream):
             flight.left_by_leader()
         if not flight.readers:
             await flight.stop()
-        elif self._waits:  # a pull, in another task
-            self._bell.release()
+        elif self._bell is not None:  # of a pull in another task
+            self._bell.ring()
 
     async def _news(self) -> None:
         """Wait until there is something new, or until the call's deadline."""
-        flight, bell = self._flight, self._bell
+        flight = self._flight
+        bell = self._bell = Bell()
         flight.wait(bell)
-        self._waits = True
         try:
             if not self._bounded:
-                await bell.acquire()
+                await bell.rung()
                 return
             with anyio.CancelScope(deadline=self._call.deadline):
-                await bell.acquire()
+                await bell.rung()
                 return
         finally:
-            self._waits = False
+            self._bell = None
         raise late("decode" if flight.opened else "first_token", flight.partial(self._start, self._at))
 
     def _end(self) -> None:
@@ -198,7 +201,9 @@ class Shared(Stream):
         call, record = self._call, self._call.record
         if self._opened:
             record = CallRecord(record.clock, record.clock(), consumer=record.consumer)
-        return replace(call, deadline=max(call.deadline, self._flight.latest), record=record)
+        successor = call.copy()
+        successor.deadline, successor.record = max(call.deadline, self._flight.latest), record
+        return successor
 
 
 def _twin(error: Exception) -> Exception:

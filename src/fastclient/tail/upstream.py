@@ -31,6 +31,7 @@ __all__ = ["Upstream", "Upstreams"]
 logger = logging.getLogger("fastclient")
 
 _TIERS = ("auto", "default", "flex", "priority", "scale", "standard_only", "batch")  # others are taken together
+_USUAL = (False, None)  # the kind of a request that asks neither for thinking nor for a tier
 _LEAST_LIMIT = 10.0  # seconds to first content that are never too long
 _ENOUGH = 500.0  # samples from which the far end of the distribution means something
 _TARGETS = 1000  # that are known at a time, on one loop
@@ -43,6 +44,7 @@ class Upstream:
     def __init__(self, target: Target, gate: Gate, like: Callable[[], Latency | None]) -> None:
         self.target = target
         self.gate = gate
+        self.stops_billing = stops_billing(target)
         self.breaker = Breaker()
         self._retries: dict[float, Budget] = {}
         self._sleeping: set[anyio.Event] = set()
@@ -52,12 +54,13 @@ class Upstream:
 
     def latency(self, request: Request) -> Latency:
         """How long requests of this kind take here; thinking and service tiers are kinds of their own."""
-        tier = request.params.get("service_tier")
-        kind = (find(self.target.provider).thinks(request), tier if tier in _TIERS else None)
-        latency = self._latencies.get(kind)
-        if latency is None:
-            latency = self._latencies[kind] = Latency(self._like())
-        return latency
+        kind: tuple[bool, object] = _USUAL
+        if request.params:  # without any, it asks for nothing of the kind
+            tier = request.params.get("service_tier")
+            kind = (find(self.target.provider).thinks(request), tier if tier in _TIERS else None)
+        if kind not in self._latencies:
+            self._latencies[kind] = Latency(self._like())
+        return self._latencies[kind]
 
     def refused(self, now: float, retry_after: float | None, place: Place) -> None:
         """It has no capacity: nobody sends for a while, and who cannot wait that long is told now."""
@@ -92,10 +95,9 @@ class Upstream:
 
     def hedging(self, latency: Latency, share: float) -> Hedging:
         """The hedging policy for requests of one kind."""
-        hedging = self._hedgings.get((latency, share))
-        if hedging is None:
-            hedging = self._hedgings[latency, share] = Hedging(share, latency, stops=stops_billing(self.target))
-        return hedging
+        if (latency, share) not in self._hedgings:
+            self._hedgings[latency, share] = Hedging(share, latency, stops=self.stops_billing)
+        return self._hedgings[latency, share]
 
     def retry_budget(self, share: float) -> Budget:
         """What may be spent on retries: this share of the calls, and ten for the start."""
@@ -118,9 +120,10 @@ class Upstreams:
         self._last: tuple[ref[Any], Upstream] | None = None  # most clients have one target
         self._loops: WeakKeyDictionary[Any, dict[Target, Upstream]] = WeakKeyDictionary()
 
-    def of(self, target: Target) -> Upstream:
-        """What is known of this target."""
-        loop = running_loop()
+    def of(self, target: Target, loop: object | None = None) -> Upstream:
+        """What is known of this target on the running loop, which a call that has come this far knows."""
+        if loop is None:
+            loop = running_loop()
         last = self._last
         if last is not None and last[0]() is loop and last[1].target is target:
             return last[1]
