@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from fastclient.cache.entry import Entry
 from fastclient.cache.freshness import freshness, lifetime
@@ -16,6 +15,7 @@ from fastclient.cache.key import Keys, tag_of
 from fastclient.cache.replay import Nap, Replay
 from fastclient.cache.store import Found, Store
 from fastclient.config import Cache
+from fastclient.engine.complete import Complete
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream, unshared
 from fastclient.errors import BadRequest, NotFound, ProviderError
@@ -48,6 +48,7 @@ class Answers:
         self._pause = 1 / cache.pace if cache.pace else 0.0
         self._nap = nap
         self._now = now
+        self._tag = tag_of(cache.namespace)
         self._tags: dict[str, bytes] = {}
         self._turns: dict[bytes, int] = {}
         self.writes = 0
@@ -68,7 +69,9 @@ class Answers:
 
     def tag(self, call: Call) -> bytes:
         """The namespace of a call, as stores know it."""
-        namespace = self._keys.namespace(call.request)
+        namespace = call.request.namespace
+        if namespace is None:
+            return self._tag
         tag = self._tags.get(namespace)
         if tag is None:
             if len(self._tags) >= _TURNS:
@@ -122,11 +125,13 @@ class Answers:
         """Keep an answer that came to its end in these chunks, if it is one that others should get."""
         record = call.record
         winner = record.winner()
-        if winner is None or winner.destination != call.target or winner.malformed_events or record.recovered:
+        if winner is None or winner.malformed_events or record.recovered:
             return
-        entry = Entry.of(chunks, stored=self._now())
-        if entry.finish_reason in _BY_ITSELF or (entry.finish_reason == "length" and _limited(call.request)):
-            self.keep(call, entry)
+        if winner.destination is not call.target and winner.destination != call.target:
+            return
+        ending = _ending(chunks)
+        if ending in _BY_ITSELF or (ending == "length" and _limited(call.request)):
+            self.keep(call, Entry.of(chunks, stored=self._now()))
 
     def refused(self, call: Call, error: ProviderError) -> None:
         """Keep a refusal, if it would come again. A renewal that is refused leaves the old answer where it is."""
@@ -134,6 +139,14 @@ class Answers:
         lasting = error.status_code in _LASTING and not error.retryable
         if self._cache.negative and lasting and not renewal and len(call.record.attempts) == 1:
             self.keep(call, Entry.refusing(error, stored=self._now()))
+
+
+def _ending(chunks: Sequence[Chunk]) -> str | None:
+    """The finish reason that came last."""
+    for chunk in reversed(chunks):
+        if chunk.finish_reason is not None:
+            return chunk.finish_reason
+    return None
 
 
 def _limited(request: Request) -> bool:
@@ -169,7 +182,9 @@ def cached(answers: Answers, revive: Revive) -> Layer:
 
 def _owned(call: Call, key: bytes) -> Call:
     """The call with its key. Its body may be written later, so it is taken out of the caller's reach now."""
-    return replace(call, request=snapshot(call.request), key=key)
+    owned = call.copy()
+    owned.request, owned.key = snapshot(call.request), key
+    return owned
 
 
 def stored(answers: Answers) -> Layer:
@@ -190,6 +205,9 @@ def stored(answers: Answers) -> Layer:
             except (BadRequest, NotFound) as error:
                 _kept(answers.refused, call, error)
                 raise
+            if isinstance(stream, Complete):
+                _kept(answers.answered, call, unshared(stream.chunks))
+                return stream
             return _Storing(stream, answers, call)
 
         return storing

@@ -7,7 +7,6 @@ The key's own bytes tell nothing: prompts and credentials go through a hash, cre
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import blake2b, sha256
 
 import orjson
@@ -41,17 +40,14 @@ class Keys:
             ]
         )
 
-    def namespace(self, request: Request) -> str:
-        """The namespace a request's answers are kept in."""
-        return self._namespace if request.namespace is None else request.namespace
-
     def key(self, request: Request, sample: int = 0) -> bytes | None:
         """The key of one of the answers this request may have; None for what JSON cannot say, which is not cached.
 
         Costs about a microsecond, and one more for each KB of prompt: canonical JSON (RFC 8785 in spirit: sorted keys,
         no spaces), then SHA-256, which today's processors have built in.
         """
-        said: list[object] = [self.namespace(request), sample, request.messages, request.params]
+        namespace = self._namespace if request.namespace is None else request.namespace
+        said: list[object] = [namespace, sample, request.messages, request.params]
         if request.original is not None:
             said.append(request.original.variant)
         try:
@@ -68,8 +64,9 @@ def keyed(keys: Keys) -> Layer:
 
     def layer(handler: Handler) -> Handler:
         async def keying(call: Call) -> Stream:
-            call.record.key = keys.key(call.request)
-            return await handler(replace(call, key=call.record.key))
+            keyed = call.copy()
+            keyed.key = call.record.key = keys.key(call.request)
+            return await handler(keyed)
 
         return keying
 

@@ -20,15 +20,19 @@ class Replay(Stream):
     `pause` is how many seconds to let pass before each content chunk but the first, as long as the call has them.
     """
 
-    __slots__ = ("_at", "_call", "_chunks", "_nap", "_pause", "whole")
+    __slots__ = ("_at", "_call", "_chunks", "_entry", "_nap", "_pause")
 
     def __init__(self, entry: Entry, chunks: Sequence[Chunk], call: Call, nap: Nap, pause: float = 0.0) -> None:
         self._call = call
-        self.whole = entry  # type: ignore[misc]  # a slot, where the class has a constant
+        self._entry = entry
         self._chunks = chunks
         self._nap = nap
         self._pause = pause
         self._at = 0
+
+    @property
+    def whole(self) -> Entry:
+        return self._entry
 
     async def pull(self) -> Sequence[Chunk]:
         start, chunks = self._at, self._chunks

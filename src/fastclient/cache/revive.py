@@ -16,7 +16,7 @@ from fastclient.types import CacheInfo, Call
 __all__ = ["revival"]
 
 
-def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], None]) -> Callable[[Call], None]:
+def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], object]) -> Callable[[Call], None]:
     """A function that repeats a call in the background, once at a time for each key; the layers below keep its answer.
 
     It has the lowest priority and a deadline of its own. What comes of it is seen by observers and by nobody else.
