@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from fastclient.config import Observer, Prompt
+from fastclient.engine.complete import Complete
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
 from fastclient.locks import Locked
@@ -26,7 +26,7 @@ from fastclient.prompt.rules import Lifetime, rules_of
 from fastclient.prompt.watch import Watch
 from fastclient.prompt.wire import marks_in
 from fastclient.target import Target
-from fastclient.types import Call, Chunk, Usage
+from fastclient.types import CacheInfo, Call, Chunk, Usage
 
 __all__ = ["Aligner", "aligned"]
 
@@ -50,6 +50,7 @@ class Aligner(Locked):
         self._rules = rules = rules_of(target)
         self._on = prompt.provider_cache == "auto"
         self._lifetimes = tuple(each for each in rules.lifetimes if not lifetimes or each.name in lifetimes)
+        self._automatic = rules.marking is None and len(self._lifetimes) == 1
         self._planner = Planner(rules)
         self._routes = Routes(rules)
         self._watch = Watch(rules.minimum)
@@ -61,6 +62,11 @@ class Aligner(Locked):
         with self.lock:
             prepared.linked()
             layout = Layout(target=self._target, prepared=prepared, drift=self._watch.look(prepared), at=now)
+            if self._is_passed_by(prepared):
+                layout.seconds = self._lifetimes[0].seconds
+                if self._on:
+                    layout.params, layout.headers = self._routes.route(prepared, 0.0, now)
+                return layout
             line, places = line_of(prepared, self._rules)
             lifetime = self._lifetime(line, prepared, now)
             layout.seconds, layout.beginnings = lifetime.seconds, line.chain
@@ -75,6 +81,10 @@ class Aligner(Locked):
                 layout.params = {**layout.params, **params}
             return layout
 
+    def _is_passed_by(self, prepared: Prepared) -> bool:
+        """Whether no beginning of it is long enough to be kept, where there is nothing else to choose or to count."""
+        return self._automatic and prepared.size < self._rules.minimum
+
     def settle(self, layout: Layout, usage: Usage | None, *, resent: int | None = None) -> None:
         """What came of it: the usage that was reported, or None if it was not answered.
 
@@ -87,15 +97,17 @@ class Aligner(Locked):
         with self.lock:
             known = prepared.conversation
             known.sent, known.lifetime = layout.at, layout.seconds
-            tokens = sum([piece.size for piece in prepared.pieces[: prepared.tail]])
-            known.grown = max(tokens - known.tokens, 0.0) or known.grown
-            known.tokens = tokens
+            if len(self._lifetimes) > 1:  # else there is no choice that this would tell something for
+                tokens = sum([piece.size for piece in prepared.pieces[: prepared.tail]])
+                known.grown = max(tokens - known.tokens, 0.0) or known.grown
+                known.tokens = tokens
             if usage.cache_read_tokens:
                 self._silent = 0
             elif usage.cache_read_tokens == 0 and layout.expected:
                 self._silent += 1
                 self._planner.lost(layout.beginnings)
-            self._planner.wrote(layout.written, layout.at + layout.seconds)
+            if layout.written:
+                self._planner.wrote(layout.written, layout.at + layout.seconds)
             if usage.input_tokens:
                 if resent is None:
                     resent = (usage.output_tokens or 0) - (usage.reasoning_tokens or 0)
@@ -103,6 +115,8 @@ class Aligner(Locked):
 
     def _lifetime(self, line: Line, prepared: Prepared, now: float) -> Lifetime:
         """How long the provider should keep this prompt: as long as it takes such conversations to go on."""
+        if len(self._lifetimes) == 1:
+            return self._lifetimes[0]
         gaps = self._gaps.get(line.family)
         if gaps is None:
             if len(self._gaps) >= _FAMILIES:
@@ -168,14 +182,26 @@ def aligned(aligner: Aligner, observers: tuple[Observer, ...], now: Callable[[],
             drift = layout.drift
             if drift is not None and observers:
                 emit(observers, _event(call, drift))
-            call.record.cache = call.record.cache._replace(
-                expected_tokens=layout.expected, drift=None if drift is None else drift.cause
-            )
-            return _Aligned(await handler(replace(call, layout=layout)), aligner, layout, call)
+            known = call.record.cache
+            call.record.cache = _told(known, layout.expected, known.read_tokens, None if drift is None else drift.cause)
+            sent = call.copy()
+            sent.layout = layout
+            stream = await handler(sent)
+            aligned = _Aligned(stream, aligner, layout, call)
+            if isinstance(stream, Complete):
+                aligned.heard(stream.chunks)
+                aligned.settle()
+                return stream
+            return aligned
 
         return aligning
 
     return layer
+
+
+def _told(known: CacheInfo, expected: int | None, read: int | None, drift: str | None) -> CacheInfo:
+    """What is known of the cache, and this of the provider's."""
+    return CacheInfo(known.state, known.source, known.similarity, known.age, expected, read, drift)
 
 
 def _event(call: Call, drift: Drift) -> PrefixDrifted:
@@ -214,30 +240,37 @@ class _Aligned(Stream):
 
     async def pull(self) -> Sequence[Chunk]:
         batch = await self._inner.pull()
+        self.heard(batch)
+        if not batch:
+            self.settle()
+        return batch
+
+    def heard(self, batch: Sequence[Chunk]) -> None:
+        """What matters of these chunks."""
         for chunk in batch:
             if chunk.usage is not None:
                 self._usage = self._usage.updated(chunk.usage)
             elif chunk.reasoning:
                 self._reasoned = True
-        if not batch:
-            self._settle()
-        return batch
 
     async def aclose(self) -> None:
-        self._settle()  # the prompt was read, however much of the answer was
+        if self._layout is not None:
+            self.settle()  # the prompt was read, however much of the answer was
         await self._inner.aclose()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """The answer is over: learn from it, once."""
         layout, self._layout = self._layout, None
         if layout is None:
             return
         record, usage = self._call.record, self._usage
         winner = record.winner()
-        if winner is None or winner.destination != layout.target:
+        if winner is None or (winner.destination is not layout.target and winner.destination != layout.target):
             return
         missed = usage.cache_read_tokens == 0 and layout.expected > 0
-        drift = record.cache.drift or ("provider_miss" if missed else None)
-        record.cache = record.cache._replace(read_tokens=usage.cache_read_tokens, drift=drift)
+        known = record.cache
+        drift = known.drift or ("provider_miss" if missed else None)
+        record.cache = _told(known, known.expected_tokens, usage.cache_read_tokens, drift)
         unknown = self._reasoned and usage.reasoning_tokens is None
         try:
             self._aligner.settle(layout, usage, resent=0 if unknown else None)

@@ -7,6 +7,7 @@ tokenizers, single texts and other scripts more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import mul
 from typing import NamedTuple
 
 __all__ = ["Size", "estimate", "size_of_text"]
@@ -78,7 +79,7 @@ def size_of_text(text: str) -> Size:
 
 
 def _weighed(kinds: bytes, weights: Mapping[bytes, float]) -> float:
-    tokens = sum([weight * kinds.count(pattern) for pattern, weight in weights.items()])
+    tokens: float = sum(map(mul, weights.values(), map(kinds.count, weights)))
     return max(1.0, len(kinds) / _DENSEST, tokens)
 
 

@@ -6,8 +6,9 @@ A conversation is known by its head: what stands in front, up to and with the fi
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastclient.locks import Locked
 from fastclient.prompt.tokens import Anchor
@@ -78,14 +79,26 @@ class _Recent(Generic[_K, _V]):
         self._length = 0
         self.get = self._known.get
 
+    def __contains__(self, key: _K) -> bool:
+        return key in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
     def put(self, key: _K, value: _V, length: int = 0) -> _V:
-        self._length += length - self._lengths.pop(key, 0)
-        self._known[key] = value
-        self._known.move_to_end(key)
+        known, lengths = self._known, self._lengths
+        if key in known:
+            known.move_to_end(key)
+            if key in lengths:
+                self._length -= lengths.pop(key)
+        known[key] = value
         if length:
-            self._lengths[key] = length
-        while len(self._known) > self._most or self._length > self._room:
-            self._length -= self._lengths.pop(self._known.popitem(last=False)[0], 0)
+            lengths[key] = length
+            self._length += length
+        while len(known) > self._most or self._length > self._room:
+            oldest, _ = known.popitem(last=False)
+            if oldest in lengths:
+                self._length -= lengths.pop(oldest)
         return value
 
 
@@ -133,19 +146,34 @@ class Sent:
 
     def instructed(self, new: Prepared) -> Prepared | None:
         """The last request with one turn, as this one has, and instructions that may be another version of its."""
-        return self._by_front.get(_front(new)) if new.is_alone else None
+        return self._by_front.get(_front(new)) if self._by_front and new.is_alone else None
 
     def add(self, new: Prepared, name: object, settings: str) -> None:
         """This request was sent."""
         length = new.length
         self._by_end.put((new.chain[new.tail], settings), new, length)
-        self._by_task.put(new.task, new, length)
         if new.tail:
             self._by_last.put(new.pieces[new.tail - 1].print, new, length)
+        for table, key in self._places(new, name):
+            table.put(key, new, length)
+
+    def add_short(self, new: Prepared, name: object, settings: str) -> None:
+        """This request was sent, and is too short to lose anything: it only stands in the way of finding others."""
+        self._by_end.put((new.chain[new.tail], settings), new)
+        if new.tail:
+            self._by_last.put(new.pieces[new.tail - 1].print, new)
+        if self._by_task:  # else there are no others
+            for table, key in self._places(new, name):
+                if key in table:
+                    table.put(key, new)
+
+    def _places(self, new: Prepared, name: object) -> Iterator[tuple[_Recent[Any, Prepared], object]]:
+        """Where a request is looked for by what it is, besides by how it ends."""
+        yield self._by_task, new.task
         if name is not None:
-            self._by_name.put(name, new, length)
+            yield self._by_name, name
         if new.is_alone:
-            self._by_front.put(_front(new), new, length)
+            yield self._by_front, _front(new)
 
 
 def _front(prepared: Prepared) -> tuple[int, frozenset[str]]:

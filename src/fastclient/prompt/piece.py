@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from operator import mul
+from operator import attrgetter, mul
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fastclient.locks import Locked
 from fastclient.prompt.prefix import ordered
-from fastclient.prompt.squeeze import squeeze
-from fastclient.prompt.tokens import Anchor, size_of
+from fastclient.prompt.squeeze import SQUEEZED, squeeze, squeezed
+from fastclient.prompt.tokens import FRAME, Anchor, size_of, size_of_text
 from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unmarked, unwritable
 from fastclient.request import owned
 from fastclient.types import Documents, Message, Request
@@ -29,6 +29,7 @@ __all__ = ["Piece", "Pieces", "Prepared", "chained", "link"]
 _MOST = 64 * 2**20  # characters of prompts that are remembered
 _ENTRIES = 100_000
 _TEXTS = {str}
+_PLAIN = ("role", "content")  # all there is to most messages
 _SHORT = 4  # messages that are not worth comparing all at once
 _CONVERSATIONS = 256  # of which the last turn is compared with the next
 
@@ -84,9 +85,11 @@ class Pieces(Locked):
     def _one(self, message: Message) -> Piece:
         values = message.values()
         key = (*message, *values) if {*map(type, values)} == _TEXTS else on_the_wire(message)
-        return self._known.get(key) or self._made(key, message)
+        return self._known.get(key) or self._kept(key, self._made(key, message))
 
     def _made(self, key: object, message: Message) -> Piece:
+        if type(key) is tuple and key[:2] == _PLAIN and len(key) == 4:
+            return self._plain(key[2], key[3])
         message = source = owned(message)  # the caller may change its own
         if self._squeezed:
             message = squeeze(message, tables=self._tables)
@@ -99,13 +102,26 @@ class Pieces(Locked):
         marks = marks_in(message, wire)
         in_parts = isinstance(message.get("content"), (list, tuple))
         own = fingerprint(on_the_wire(unmarked(message)) if marks or in_parts else wire)
-        piece = Piece(message, source, size.n, size.high, own, len(wire), _blocks(message), marks)
+        return Piece(message, source, size.n, size.high, own, len(wire), _blocks(message), marks)
+
+    def _plain(self, role: str, text: str) -> Piece:
+        """The same for a role and a text: there is nothing in them to be copied, ordered, searched or counted."""
+        message: Message = {"role": role, "content": text}
+        source = message
+        if self._squeezed and role in SQUEEZED and (small := squeezed(text, tables=self._tables)) is not text:
+            message = {"role": role, "content": small}
+            text = small
+        wire = on_the_wire(message)
+        n, high = size_of_text(text)
+        return Piece(message, source, FRAME + n, FRAME + high, fingerprint(wire), len(wire), 1)
+
+    def _kept(self, key: object, piece: Piece) -> Piece:
         with self.lock:
-            self._characters += len(wire) * 2
+            self._characters += piece.length * 2
             if self._characters > _MOST or len(self._known) >= _ENTRIES:
                 self._known.clear()
                 self._turns.clear()
-                self._characters = len(wire) * 2
+                self._characters = piece.length * 2
             self._known[key] = piece
         return piece
 
@@ -117,7 +133,7 @@ class Prepared:
     `chain[i]` is a fingerprint of the tools and the first i messages, once it was `linked`. `head` is one of the
     messages that name the conversation, `task` that of its first user turn. The first `static` messages are the same in
     every request, from `tail` on they change with each. `cut` messages were left out; `moved`: some of them for the
-    first time.
+    first time. `size` is its tokens as estimated, before that is corrected by what was reported.
     """
 
     request: Request = field(repr=False)
@@ -132,17 +148,13 @@ class Prepared:
     cut: int = 0
     moved: bool = False
     chain: Sequence[int] = field(default=(), repr=False)
+    size: float = 0.0
 
     def linked(self) -> Self:
         """The same, with its chain: what is answered from a cache never needs it."""
         if not self.chain:
             self.chain = chained(self.tools.print, self.pieces)
         return self
-
-    @property
-    def size(self) -> float:
-        """Its tokens as estimated, before that is corrected by what was reported."""
-        return self.tools.size + sum([piece.size for piece in self.pieces])
 
     @property
     def is_alone(self) -> bool:
@@ -171,13 +183,14 @@ class Prepared:
         known.anchor = anchor = Anchor.of(reported, self.size)
         known.target.add(anchor.ratio)
         known.end, known.length, known.resent = self.chain[self.tail], self.tail, resent
-        known.passing = sum([piece.size for piece in self.pieces[self.tail :]])
+        known.passing = 0.0
+        if self.tail < len(self.pieces):
+            known.passing = sum([piece.size for piece in self.pieces[self.tail :]])
 
 
 def chained(start: int, pieces: Sequence[Piece]) -> list[int]:
     """Fingerprints of all beginnings of a prompt: sums of those of its pieces, each weighted by its place."""
-    prints = [piece.print for piece in pieces]
-    return list(accumulate(map(mul, prints, _weights(len(prints))), initial=start))
+    return list(accumulate(map(mul, map(_PRINT, pieces), _weights(len(pieces))), initial=start))
 
 
 def link(beginning: int, piece: Piece, place: int) -> int:
@@ -192,6 +205,7 @@ def _weights(count: int) -> list[int]:
     return _WEIGHTS
 
 
+_PRINT = attrgetter("print")
 _WEIGHTS: list[int] = []
 _weights(500)
 

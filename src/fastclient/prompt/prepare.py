@@ -7,8 +7,9 @@ here sends the prompt as it was given; only a prompt that cannot be made to fit 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
 
 from fastclient.config import Prompt
 from fastclient.engine.stack import Handler, Layer
@@ -17,7 +18,7 @@ from fastclient.errors import PromptTooLong
 from fastclient.prompt.arrange import Arrangement
 from fastclient.prompt.fit import Budget
 from fastclient.prompt.lineage import Conversation, Conversations
-from fastclient.prompt.piece import Pieces, Prepared, chained
+from fastclient.prompt.piece import Piece, Pieces, Prepared, chained
 from fastclient.prompt.prefix import NO_TOOLS, ToolOrder, Tools, measured, steady
 from fastclient.prompt.rules import rules_of
 from fastclient.prompt.tokens import REPLY, SPREAD, Count, Size, anchored, counted
@@ -30,6 +31,7 @@ logger = logging.getLogger("fastclient")
 
 _TOOLS = 1000  # of a conversation whose places are kept
 _SYSTEM = ("system", "developer")
+_SIZE, _MESSAGE = attrgetter("size"), attrgetter("message")
 
 
 class Preparer:
@@ -51,36 +53,47 @@ class Preparer:
 
         Costs about a microsecond per message that is known already. `now` is in seconds, on one clock for all requests.
         """
-        messages, shape = self._arrangement.ranked(request)
+        messages: Sequence[Message] = request.messages
+        shape = request.shape
+        if shape.documents:
+            messages, shape = self._arrangement.ranked(request)
         end = len(messages) if shape.tail is None else shape.tail
         if end < len(messages):
             messages = [*messages[:end], *self._arrangement.late(messages[end:])]
         pieces = self._pieces.of(messages)
         static, task = _head(messages, shape)
-        head = chained(0, pieces[: task + 1])[-1]
+        chain = chained(0, pieces[: task + 1])
+        head = chain[-1]
         conversation = self.conversations.of(head)
+        tools = self._tools(request.params.get("tools"), conversation) if request.params else NO_TOOLS
         ready = Prepared(
             request=request,
             pieces=pieces,
-            tools=self._tools(request.params.get("tools"), conversation),
+            tools=tools,
             conversation=conversation,
             head=head,
             task=pieces[task].print,
             static=static,
             tail=end,
             documents=shape.documents,
+            chain=chain if tools is NO_TOOLS and self._stays(pieces, task, end) else (),
         )
         if self._budget is not None:
             self._budget.fit(ready, now)
         if end < len(messages):
             self._join(ready)
-        ready.request = replace(
+        ready.size = tools.size + sum(map(_SIZE, ready.pieces))
+        ready.request = _asking(
             request,
-            messages=tuple([piece.message for piece in ready.pieces]),
-            params=self._params(request.params, ready.tools),
+            messages=tuple(map(_MESSAGE, ready.pieces)),
+            params=self._params(request.params, tools),
             shape=Shape(static, None if shape.tail is None else ready.tail, ready.documents),
         )
         return ready
+
+    def _stays(self, pieces: Sequence[Piece], task: int, end: int) -> bool:
+        """Whether what was chained up to the first user turn is all there is, and will be."""
+        return task + 1 == end == len(pieces) and self._budget is None
 
     def count(self, ready: Prepared) -> Count:
         """How long a prompt is, by what was reported of the conversation's last one if there is one."""
@@ -120,6 +133,27 @@ class Preparer:
         return steadied
 
 
+def _asking(request: Request, *, messages: tuple[Message, ...], params: Mapping[str, object], shape: Shape) -> Request:
+    """The request with these words. Takes a quarter of what `replace` does."""
+    return Request(
+        messages=messages,
+        params=params,
+        priority=request.priority,
+        namespace=request.namespace,
+        cache=request.cache,
+        timeout=request.timeout,
+        hedge=request.hedge,
+        recover=request.recover,
+        samples=request.samples,
+        metadata=request.metadata,
+        shape=shape,
+        original=request.original,
+        timeouts=request.timeouts,
+        repeated=request.repeated,
+        work=request.work,
+    )
+
+
 def _head(messages: Sequence[Message], shape: Shape) -> tuple[int, int]:
     """How many messages in front are the same in every request, and the place of the first user turn."""
     static, task = shape.static, len(messages) - 1
@@ -137,10 +171,10 @@ def prepared(preparer: Preparer, now: Callable[[], float]) -> Layer:
     """The layer that gets each prompt ready. It stands above the cache, so that what is sent is what the key is of."""
 
     def layer(handler: Handler) -> Handler:
-        async def preparing(call: Call) -> Stream:
+        def preparing(call: Call) -> Coroutine[Any, Any, Stream]:
             if call.prompt is None:
                 _prepare(preparer, call, now())
-            return await handler(call)
+            return handler(call)
 
         return preparing
 

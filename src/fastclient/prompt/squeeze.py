@@ -17,7 +17,10 @@ import orjson
 
 from fastclient.types import Message
 
-__all__ = ["squeeze", "squeezed"]
+__all__ = ["SQUEEZED", "squeeze", "squeezed"]
+
+SQUEEZED = ("user", "tool", "function")
+"""Roles whose words are data to squeeze."""
 
 _LONGEST = 4 * 2**20  # characters; a longer text is not looked at
 _Shrink: TypeAlias = Callable[[str], str]
@@ -29,7 +32,7 @@ def squeeze(message: Message, *, tables: bool = False) -> Message:
     Those are what users and tools said, and the arguments of an assistant's calls; never instructions or answers.
     """
     role = message.get("role")
-    if role in ("user", "tool", "function"):
+    if role in SQUEEZED:
         return _content(message, partial(squeezed, tables=tables), _part)
     if role == "assistant":
         return _with(message, "tool_calls", lambda calls: _each(calls, _call))

@@ -20,6 +20,7 @@ from fastclient.prompt.estimator import Size, estimate, size_of_text
 from fastclient.types import Message
 
 __all__ = [
+    "FRAME",
     "REPLY",
     "SPREAD",
     "Anchor",
@@ -43,7 +44,8 @@ REPLY = 3
 """Tokens that open the answer."""
 SPREAD = 1.06
 """How much more than estimated a prompt may have, with the tokenizers that the estimator was made for."""
-_FRAME = 4  # tokens around each message, tool and tool call
+FRAME = 4
+"""Tokens around each message, tool and tool call."""
 _EXACT, _ANCHORED, _SCALED = 0.01, 0.01, 0.02  # how far off a tokenizer, a report, and an older report may be
 
 
@@ -56,7 +58,7 @@ def estimated(messages: Sequence[Message]) -> int:
             characters += len(content)
         elif isinstance(content, Sequence):
             characters += sum(len(text) for part in content if isinstance(text := _text(part), str))
-    return characters // _CHARACTERS + _FRAME * len(messages)
+    return characters // _CHARACTERS + FRAME * len(messages)
 
 
 def _text(part: object) -> object:
@@ -109,7 +111,7 @@ def size_of_tool(tool: Mapping[str, object]) -> Size:
 
 def _tool(tool: Mapping[str, object], measure: _Measure, density: float) -> Size:
     n, high = measure(_json(tool))
-    return Size(_FRAME + density * n, _FRAME + density * high)
+    return Size(FRAME + density * n, FRAME + density * high)
 
 
 def _message(message: Message, measure: _Measure) -> Size:
@@ -119,7 +121,7 @@ def _message(message: Message, measure: _Measure) -> Size:
         if field in _MORE:
             more = _MORE[field](message[field], measure)
             n, high = n + more.n, high + more.high
-    return Size(_FRAME + n, _FRAME + high)
+    return Size(FRAME + n, FRAME + high)
 
 
 def _said(text: object, measure: _Measure) -> Size:
@@ -137,7 +139,7 @@ def _call(call: object, measure: _Measure) -> Size:
         return _said(call, measure)
     inner = call.get("function") or call.get("custom")
     body = inner if isinstance(inner, Mapping) else call
-    return _total([_said(body[field], measure) for field in ("name", "arguments", "input") if field in body], _FRAME)
+    return _total([_said(body[field], measure) for field in ("name", "arguments", "input") if field in body], FRAME)
 
 
 _MORE: Mapping[str, Callable[[object, _Measure], Size]] = {
@@ -160,7 +162,7 @@ def _part(part: object, measure: _Measure) -> Size:
         if kind.endswith("tool_result"):
             inner = part.get("content")
             parts = inner if isinstance(inner, (list, tuple)) else [inner]
-            return _total([_leaf(each, measure) for each in parts], _FRAME)
+            return _total([_leaf(each, measure) for each in parts], FRAME)
         if kind.endswith("tool_use"):
             return _call(part, measure)
     return _leaf(part, measure)
@@ -301,7 +303,7 @@ def anchored(anchor: Anchor, *, added: float, dropped: float = 0.0, resent: int 
     `added` and `dropped` are the sizes of messages that came and went since; `resent` are the tokens of the answer as
     reported, without the reasoning that is not sent again, if that answer is now part of the prompt and not in `added`.
     """
-    answer = resent + _FRAME if resent else 0
+    answer = resent + FRAME if resent else 0
     n = anchor.tokens + answer + _clamped(anchor.ratio) * (added - dropped)
     return _count(n, max(1.0, _ANCHORED * n), "usage")
 

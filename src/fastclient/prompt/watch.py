@@ -24,6 +24,7 @@ _ACCIDENTS = ("timestamp", "random_id", "whitespace", "reserialised", "reordered
 _FRONT_ACCIDENTS = (  # ids may be those of users, each with instructions of their own
     *("tools_reordered", "tools_reserialised", "system_timestamp", "system_whitespace", "system_reserialised"),
 )
+_DEFAULTS = "[]"  # the settings of a request without any
 _EVIDENCE = 16  # tokens: what is shorter may be in any conversation
 _REPEATED = 2  # drifts of one cause that make it worth a line in the log
 
@@ -91,19 +92,28 @@ class Watch:
     def __init__(self, minimum: int) -> None:
         self._minimum = minimum
         self._sent = Sent()
+        self._long = False  # whether any request was long enough
         self._causes: Counter[Cause] = Counter()
 
     def look(self, new: Prepared) -> Drift | None:
         """How this prompt has drifted from the one before it; None if it goes on where that one ended."""
         name, settings = _name(new), _settings(new)
-        before = self._sent.continued(new, settings)
-        drift = None if new.moved else next(self._drifts(new, before, name, settings), None)
-        self._sent.add(new, name, settings)
+        drift = None if new.moved or not self._long else next(self._drifts(new, name, settings), None)
+        if self._is_long(new):
+            self._long = True
+            self._sent.add(new, name, settings)
+        else:
+            self._sent.add_short(new, name, settings)
         return drift
 
-    def _drifts(self, new: Prepared, before: Prepared | None, name: object, settings: str) -> Iterator[Drift]:
-        """What became of requests that may be the one before. `before` certainly is one: what it has is no news."""
+    def _is_long(self, prepared: Prepared) -> bool:
+        """Whether the provider keeps it, so that something can be lost."""
+        return prepared.size >= self._minimum
+
+    def _drifts(self, new: Prepared, name: object, settings: str) -> Iterator[Drift]:
+        """What became of requests that may be the one before. One certainly is: what that has is no news."""
         sent, named = self._sent, self._sent.named(name)
+        before = sent.continued(new, settings)
         for old in {id(each): each for each in (named, sent.ended(new), sent.began(new)) if each}.values():
             if old is before or old.size < self._minimum:
                 continue
@@ -142,13 +152,17 @@ def _front_drift(old: Prepared, new: Prepared) -> Drift | None:
 
 def _name(prepared: Prepared) -> object:
     """What the caller calls this conversation, if anything. A prompt_cache_key is often that of a whole app."""
-    name = prepared.request.metadata.get("conversation_id")
+    metadata = prepared.request.metadata
+    name = metadata.get("conversation_id") if metadata else None
     return name if isinstance(name, (str, int)) else None
 
 
 def _settings(prepared: Prepared) -> str:
     """The parameters under which a prompt is hashed."""
-    get = prepared.request.params.get
+    params = prepared.request.params
+    if not params:
+        return _DEFAULTS
+    get = params.get
     return repr([(name, value) for name in _PARAMS if (value := get(name)) is not None])
 
 
