@@ -14,12 +14,15 @@ from statistics import median
 import pytest
 
 import fastclient as fc
+from fastclient.testing import ProviderServer
 
 HEAVY = {
     *("httpx", "httpx2", "httpcore", "httpcore2", "h11", "httptools", "anyio", "asyncio", "trio", "sniffio", "ssl"),
     *("socket", "tiktoken", "diskcache", "sqlite3", "numpy", "rich", "openai", "anthropic", "tenacity", "orjson"),
     *("opentelemetry", "prometheus_client", "redis", "llama_cpp", "xllamacpp", "pytest", "email", "logging"),
 }
+NEITHER = {"httpx", "httpx2", "httpcore", "httpcore2", "truststore", "certifi", "trio"}
+UNUSED = {"httpx", "httpcore", "tiktoken", "diskcache", "sqlite3", "numpy", "rich", "openai"}
 DOORS = ("AsyncClient", "AsyncReplyStream", "Client", "ReplyStream")
 VALUES = [getattr(fc, name) for name in fc.__all__ if isinstance(getattr(fc, name), type)]
 
@@ -43,17 +46,39 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not modules_after("import fastclient") & HEAVY
 
 
+def test_importing_the_package_loads_only_itself() -> None:
+    """Every name waits for its first use: the import brings its own file, and what little that needs."""
+    assert modules_after("import fastclient") <= {"fastclient", "__future__", "importlib", "warnings"}
+
+
+@pytest.mark.parametrize("name", ["errors", "config", "types", "parts", "target"])
+def test_the_vocabulary_can_be_reached_through_the_package(name: str) -> None:
+    """`import fastclient` is enough to write `fastclient.errors.RateLimited`."""
+    assert python(f"import fastclient; print(fastclient.{name}.__name__)") == f"fastclient.{name}\n"
+
+
+def test_a_cold_call_loads_no_http_library() -> None:
+    """From the import to the answer: nobody else's HTTP client, no other event loop, no lever that is not in use."""
+    with ProviderServer(process=True) as server:
+        call = f"fc.Client('openai:m', base_url={server.base_url!r}, wire='direct').chat('Hi')"
+        loaded = modules_after(f"import fastclient as fc\nassert {call}.text")
+    assert "anyio" in loaded
+    assert not loaded & NEITHER
+    assert not loaded & {"h11", "requests", "tiktoken", "regex", "diskcache", "sqlite3", "numpy", "rich", "openai"}
+
+
 def test_dir_and_help_load_nothing_heavy() -> None:
     """An editor that lists the names does not load the clients either."""
     assert not modules_after("import fastclient; assert 'Client' in dir(fastclient)") & HEAVY
 
 
-def test_a_client_loads_one_http_library_only() -> None:
-    """Making a client loads the family it uses, and nothing of the other one, of a cache or of the terminal."""
-    code = "import fastclient as fc\nfc.Client('openai:m', api_key='k')"
-    loaded = modules_after(code)
-    assert "httpx2" in loaded
-    assert not loaded & {"httpx", "httpcore", "tiktoken", "diskcache", "sqlite3", "numpy", "rich", "openai"}
+def test_a_client_loads_one_http_library_at_most() -> None:
+    """Making a client loads the library it is told to use, by default none, and nothing of a cache or the terminal."""
+    usual = modules_after("import fastclient as fc\nfc.Client('openai:m', api_key='k')")
+    told = modules_after("import fastclient as fc\nfc.Client('openai:m', api_key='k', wire='httpx2')")
+    assert not usual & (UNUSED | NEITHER)
+    assert "httpx2" in told
+    assert not told & UNUSED
 
 
 def test_importing_touches_no_network_and_writes_no_file(tmp_path: Path) -> None:

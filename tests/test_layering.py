@@ -62,7 +62,9 @@ PURE = (
         "prompt.difference",
         "prompt.watch",
     ),
-    *("cache.key", "cache.entry", "cache.seal", "cache.freshness", "cache.store", "cache.memory"),
+    *("cache.key", "cache.entry", "cache.seal", "cache.freshness", "cache.store", "cache.memory", "cache.came"),
+    *("cache.semantic.account", "cache.semantic.choice"),
+    *sorted(f"cache.guards.{path.stem}" for path in (ROOT / "cache" / "guards").glob("[a-z]*.py")),
 )
 """No input or output, no event loop."""
 
@@ -83,6 +85,7 @@ HOMES = {
         "cli/*",
         "core.py",
         "fanout.py",
+        "keep_warm.py",
         "precompute.py",
         "reading.py",
         "warm.py",

@@ -84,7 +84,10 @@ def test_the_search_finds_what_is_there() -> None:
 
 def test_the_logs_are_really_searched(caplog: pytest.LogCaptureFixture) -> None:
     """The libraries below do log at DEBUG, so that a clean log means something."""
-    with ProviderServer(answer=ANSWER) as server, fc.Client("openai:m", base_url=server.base_url) as client:
+    with (
+        ProviderServer(answer=ANSWER) as server,
+        fc.Client("openai:m", base_url=server.base_url, wire="httpx2") as client,
+    ):
         client.chat(PROMPT)
     assert any(record.name.startswith("httpcore2") for record in caplog.records)
 

@@ -5,85 +5,55 @@
     with fc.Client("openai:gpt-5-mini") as client:
         print(client.chat("Name one prime.").text)
 
-The clients load on first use, so importing this package loads no HTTP library.
+Every name loads with its first use, so importing this package costs nearly nothing.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from fastclient._version import __version__
-from fastclient.config import Cache, Hedge, Limits, Policy, Prompt, Retry, Route, Timeouts
-from fastclient.errors import (
-    AuthenticationFailed,
-    BadRequest,
-    ConfigError,
-    ConnectFailed,
-    ConnectTimeout,
-    DeadlineExceeded,
-    FastClientError,
-    FirstTokenTimeout,
-    LocalUnavailable,
-    NotFound,
-    Overloaded,
-    PermissionDenied,
-    PromptTooLong,
-    ProviderError,
-    QueueTimeout,
-    RateLimited,
-    ServerFailed,
-    StreamCut,
-    StreamStalled,
-    TransportError,
-)
-from fastclient.parts import Part, documents, history, static, tools, user, volatile
-from fastclient.target import Price, Target
-from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall, Usage
+
+TYPE_CHECKING = False  # what `typing` calls by this name; importing that takes longer than all of this
 
 if TYPE_CHECKING:
-    from fastclient.blocking import Client as Client
-    from fastclient.blocking import ReplyStream as ReplyStream
-    from fastclient.cache.disk import DiskStore as DiskStore
-    from fastclient.cache.memory import MemoryStore as MemoryStore
-    from fastclient.cache.redis import RedisStore as RedisStore
-    from fastclient.client import AsyncClient as AsyncClient
-    from fastclient.client import AsyncReplyStream as AsyncReplyStream
-    from fastclient.decorators import accelerate as accelerate
-    from fastclient.decorators import cached as cached
-    from fastclient.decorators import fallback as fallback
-    from fastclient.decorators import hedged as hedged
-    from fastclient.decorators import limited as limited
-    from fastclient.decorators import retried as retried
-    from fastclient.decorators import shared as shared
-    from fastclient.decorators import timed as timed
-    from fastclient.precompute import Precomputed as Precomputed
-    from fastclient.precompute import Schedule as Schedule
-    from fastclient.transport.clients import async_http_client as async_http_client
-    from fastclient.transport.clients import http_client as http_client
-    from fastclient.transport.clients import wrap as wrap
-    from fastclient.transport.transports import AsyncTransport as AsyncTransport
-    from fastclient.transport.transports import Transport as Transport
-
-_LAZY = {
-    "AsyncClient": "fastclient.client",
-    "AsyncReplyStream": "fastclient.client",
-    "AsyncTransport": "fastclient.transport.transports",
-    "Client": "fastclient.blocking",
-    "DiskStore": "fastclient.cache.disk",
-    "MemoryStore": "fastclient.cache.memory",
-    "Precomputed": "fastclient.precompute",
-    "RedisStore": "fastclient.cache.redis",
-    "ReplyStream": "fastclient.blocking",
-    "Schedule": "fastclient.precompute",
-    "Transport": "fastclient.transport.transports",
-    "async_http_client": "fastclient.transport.clients",
-    "http_client": "fastclient.transport.clients",
-    "wrap": "fastclient.transport.clients",
-    **dict.fromkeys(
-        ("accelerate", "cached", "fallback", "hedged", "limited", "retried", "shared", "timed"), "fastclient.decorators"
-    ),
-}
+    from fastclient.blocking import Client, ReplyStream
+    from fastclient.cache.disk import DiskStore
+    from fastclient.cache.memory import MemoryStore
+    from fastclient.cache.redis import RedisStore
+    from fastclient.client import AsyncClient, AsyncReplyStream
+    from fastclient.config import Cache, Hedge, Limits, Policy, Prompt, Retry, Route, Timeouts
+    from fastclient.decorators import accelerate, cached, fallback, hedged, limited, retried, shared, timed
+    from fastclient.errors import (
+        AuthenticationFailed,
+        BadRequest,
+        ConfigError,
+        ConnectFailed,
+        ConnectTimeout,
+        DeadlineExceeded,
+        FastClientError,
+        FirstTokenTimeout,
+        LocalUnavailable,
+        NotFound,
+        Overloaded,
+        PermissionDenied,
+        PromptTooLong,
+        ProviderError,
+        QueueTimeout,
+        RateLimited,
+        ServerFailed,
+        StreamCut,
+        StreamStalled,
+        TransportError,
+    )
+    from fastclient.keep_warm import Keeper
+    from fastclient.parts import Part, documents, history, static, tools, user, volatile
+    from fastclient.precompute import Precomputed, Schedule
+    from fastclient.target import Price, Target
+    from fastclient.transport.clients import async_http_client, http_client, wrap
+    from fastclient.transport.transports import AsyncTransport, Transport
+    from fastclient.types import Attempt, CacheInfo, Chunk, Reply, Timings, ToolCall, Usage
+    from fastclient.warm import Warmed
 
 __all__ = [
     "AsyncClient",
@@ -104,6 +74,7 @@ __all__ = [
     "FastClientError",
     "FirstTokenTimeout",
     "Hedge",
+    "Keeper",
     "Limits",
     "LocalUnavailable",
     "MemoryStore",
@@ -135,6 +106,7 @@ __all__ = [
     "Transport",
     "TransportError",
     "Usage",
+    "Warmed",
     "__version__",
     "accelerate",
     "async_http_client",
@@ -155,13 +127,37 @@ __all__ = [
     "wrap",
 ]
 
+_NAMES = {
+    "blocking": ("Client", "ReplyStream"),
+    "cache.disk": ("DiskStore",),
+    "cache.memory": ("MemoryStore",),
+    "cache.redis": ("RedisStore",),
+    "client": ("AsyncClient", "AsyncReplyStream"),
+    "config": ("Cache", "Hedge", "Limits", "Policy", "Prompt", "Retry", "Route", "Timeouts"),
+    "decorators": ("accelerate", "cached", "fallback", "hedged", "limited", "retried", "shared", "timed"),
+    "keep_warm": ("Keeper",),
+    "parts": ("Part", "documents", "history", "static", "tools", "user", "volatile"),
+    "precompute": ("Precomputed", "Schedule"),
+    "target": ("Price", "Target"),
+    "transport.clients": ("async_http_client", "http_client", "wrap"),
+    "transport.transports": ("AsyncTransport", "Transport"),
+    "types": ("Attempt", "CacheInfo", "Chunk", "Reply", "Timings", "ToolCall", "Usage"),
+    "warm": ("Warmed",),
+}
+# Whatever is not listed above is an error.
+_HOMES = dict.fromkeys(__all__, "errors") | {name: home for home, names in _NAMES.items() for name in names}
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'fastclient' has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
+
+if not TYPE_CHECKING:  # which would take any misspelt name for one of these
+
+    def __getattr__(name: str) -> object:
+        if name in _NAMES or name == "errors":
+            return import_module(f"fastclient.{name}")  # as after any import of it
+        if name not in _HOMES:
+            raise AttributeError(f"module 'fastclient' has no attribute {name!r}")
+        value: object = getattr(import_module(f"fastclient.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

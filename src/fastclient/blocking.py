@@ -10,14 +10,15 @@ from fastclient.config import Policy
 from fastclient.core import Core
 from fastclient.engine.seam import drive, engine, running_engine
 from fastclient.fanout import OnError, Replies, fan_out
-from fastclient.precompute import Precomputed, Prompts, Schedule, plan
 from fastclient.reading import Reading
 from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
 from fastclient.wire.port import Wire
 
 if TYPE_CHECKING:
+    from fastclient.keep_warm import Keeper
     from fastclient.observe.stats import Stats
+    from fastclient.precompute import Precomputed, Prompts, Schedule
     from fastclient.prompt.tokens import Count
     from fastclient.request import Options
     from fastclient.warm import Warmed
@@ -42,7 +43,7 @@ class Client:
         base_url: str | None = None,
         api_key: str | None = None,
         policy: Policy | None = None,
-        wire: Wire | str = "httpx2",
+        wire: Wire | str = "direct",
         headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
@@ -87,9 +88,35 @@ class Client:
         tokenizer: bool = False,
         **options: Unpack[Options],
     ) -> Warmed:
-        """Open connections now, and have the provider read a prompt. See `AsyncClient.warm`."""
+        """Get ready what the next calls will need. See `AsyncClient.warm`."""
         request = None if prompt is None else self._core.ask(prompt, options)
-        return engine().run(lambda: self._core.warm(connections, request, tokenizer))
+        return engine().run(lambda: self._core.warm(connections, request, tokenizer, options.get("timeout")))
+
+    def keep_warm(
+        self,
+        every: float = 30.0,
+        *,
+        connections: int = 1,
+        prompt: Messages | None = None,
+        prompt_every: float = 240.0,
+        daily_tokens: int = 1_000_000,
+        most: int | None = None,
+        for_: float = 86_400.0,
+        **options: Unpack[Options],
+    ) -> Keeper:
+        """Keep connections open in the background while nobody calls. See `AsyncClient.keep_warm`."""
+        from fastclient.keep_warm import Keeper, Terms
+
+        terms = Terms(
+            every=every,
+            connections=connections,
+            prompt=None if prompt is None else self._core.ask(prompt, options),
+            prompt_every=prompt_every,
+            daily_tokens=daily_tokens,
+            most=most,
+            for_=for_,
+        )
+        return Keeper(self._core, terms)
 
     def count(self, messages: Messages, **options: Unpack[Options]) -> Count:
         """How many tokens a prompt has as it would be sent. See `AsyncClient.count`."""
@@ -134,6 +161,8 @@ class Client:
         With `every` it returns at once: the rounds go on in the background until the returned `Schedule` is stopped.
         `when`, `progress` and a function given as `prompts` are then called on the background thread.
         """
+        from fastclient.precompute import Schedule, plan
+
         ahead = plan(self._core, prompts, options, limit=limit, every=every, when=when, progress=progress)
         return engine().run(ahead.round) if every is None else Schedule(ahead)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard, TypeVar
 
 from fastclient.errors import ConfigError
 
-__all__ = ["instance", "is_number", "one_of", "seconds", "share", "whole"]
+__all__ = ["instance", "is_number", "meant", "one_of", "seconds", "share", "whole"]
 
 _T = TypeVar("_T")
 
@@ -16,6 +16,14 @@ _T = TypeVar("_T")
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number; True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def meant(word: object, known: Iterable[str]) -> str:
+    """A hint at the known word that somebody may have meant; empty if none is like it."""
+    from difflib import get_close_matches  # only for those who made a mistake
+
+    near = get_close_matches(word, list(known), 1) if isinstance(word, str) else []
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def seconds(name: str, value: Any) -> None:

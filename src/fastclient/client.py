@@ -10,14 +10,15 @@ from fastclient.config import Policy
 from fastclient.core import Core
 from fastclient.engine.detached import spawner
 from fastclient.fanout import AsyncReplies, OnError, fan_out
-from fastclient.precompute import Precomputed, Prompts, plan
 from fastclient.reading import Reading
 from fastclient.target import Target
 from fastclient.types import Chunk, Messages, Reply
 from fastclient.wire.port import Wire
 
 if TYPE_CHECKING:
+    from fastclient.keep_warm import Keeper
     from fastclient.observe.stats import Stats
+    from fastclient.precompute import Precomputed, Prompts
     from fastclient.prompt.tokens import Count
     from fastclient.request import Options
     from fastclient.warm import Warmed
@@ -35,13 +36,14 @@ class AsyncClient:
         base_url: another server that speaks the provider's format; https, or loopback.
         api_key: the key; by default the provider's environment variable. Not needed on loopback.
         policy: which levers to use.
-        wire: `"httpx2"` (default), `"httpx"`, or any object with `send` and `aclose` (see `fastclient.wire.port`).
+        wire: `"direct"` (our own HTTP/1.1, the default), `"httpx2"`, `"httpx"`, or any object with `send` and `aclose`
+            (see `fastclient.wire.port`).
         headers: sent with every request, treated as secrets.
         allow_http: permit a plain-http `base_url` off this machine.
 
     Raises ConfigError for whatever cannot work. One client may be used by any number of tasks at once, and in several
-    event loops one after the other; it keeps a pool of connections for each. The first client of a process imports the
-    HTTP library, which takes a while; further ones do not.
+    event loops one after the other; it keeps a pool of connections for each. The first client of a process imports what
+    calls need, which takes a while; further ones do not.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class AsyncClient:
         base_url: str | None = None,
         api_key: str | None = None,
         policy: Policy | None = None,
-        wire: Wire | str = "httpx2",
+        wire: Wire | str = "direct",
         headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
@@ -106,14 +108,48 @@ class AsyncClient:
         tokenizer: bool = False,
         **options: Unpack[Options],
     ) -> Warmed:
-        """Open connections now, so that the next calls do not have to. A failure is reported, not raised.
+        """Get ready what the next calls will need, all of it at once. Failures are reported, not raised.
 
-        With a `prompt` (and its `tools` and other options), the provider is asked to read that too, so that its cache
-        holds what later requests begin with; that costs its tokens, and one of output. `tokenizer=True` has OpenAI's
-        vocabulary loaded in the background, and fetched if it is not on this machine; it takes 90 MB.
+        Opens so many connections and the cache's store. With a `prompt` (and its `tools` and other options), the
+        provider is asked to read that too, so that its cache holds what later requests begin with; that costs its
+        tokens, and one of output. `tokenizer=True` has OpenAI's vocabulary loaded in the background, and fetched if it
+        is not on this machine; it takes 90 MB. All of it takes `timeout` seconds at most, by default 60.
         """
         request = None if prompt is None else self._core.ask(prompt, options)
-        return await self._core.warm(connections, request, tokenizer)
+        return await self._core.warm(connections, request, tokenizer, options.get("timeout"))
+
+    def keep_warm(
+        self,
+        every: float = 30.0,
+        *,
+        connections: int = 1,
+        prompt: Messages | None = None,
+        prompt_every: float = 240.0,
+        daily_tokens: int = 1_000_000,
+        most: int | None = None,
+        for_: float = 86_400.0,
+        **options: Unpack[Options],
+    ) -> Keeper:
+        """Keep connections open in the background while nobody calls, and a prompt in the provider's cache.
+
+        About every so many seconds, requests that cost no tokens use `connections` connections at the same time, unless
+        calls have done so meanwhile. With a `prompt` (and its `tools` and other options), the provider is asked to read
+        that again each `prompt_every` seconds, as long as it adds up to no more than `daily_tokens` on any day. After
+        failures the pauses grow. It ends with the client, with the returned keeper's `stop()` or block, after `for_`
+        seconds, or when `most` requests were sent. It keeps neither the client nor the process alive.
+        """
+        from fastclient.keep_warm import Keeper, Terms
+
+        terms = Terms(
+            every=every,
+            connections=connections,
+            prompt=None if prompt is None else self._core.ask(prompt, options),
+            prompt_every=prompt_every,
+            daily_tokens=daily_tokens,
+            most=most,
+            for_=for_,
+        )
+        return Keeper(self._core, terms)
 
     def count(self, messages: Messages, **options: Unpack[Options]) -> Count:
         """How many tokens a prompt has as it would be sent, tools included. Never waits, and sends nothing.
@@ -141,6 +177,8 @@ class AsyncClient:
         the task is cancelled; `prompts` may then be a function that gives each round its own. Failures are counted, not
         raised; raises ConfigError for prompts or options that cannot be, and without a cache.
         """
+        from fastclient.precompute import plan
+
         ahead = plan(self._core, prompts, options, limit=limit, every=every, when=when, progress=progress)
         if every is not None:
             await ahead.rounds()

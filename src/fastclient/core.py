@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from random import getrandbits
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from fastclient.cache.exact import Answers, cached, stored
 from fastclient.cache.key import Keys, keyed
 from fastclient.cache.revive import revival
 from fastclient.cache.store import Remote
-from fastclient.checks import instance, whole
+from fastclient.checks import instance, seconds, whole
 from fastclient.config import Policy, Prompt
 from fastclient.engine.attempt import attempt
 from fastclient.engine.clock import running_clock
@@ -28,7 +29,7 @@ from fastclient.engine.detached import Work, behind, quiet
 from fastclient.engine.seam import engine, seam
 from fastclient.engine.stack import Handler, Layer, stack
 from fastclient.engine.stream import Stream
-from fastclient.errors import ConfigError, FastClientError
+from fastclient.errors import ConfigError
 from fastclient.observe.events import StreamAbandoned, emit
 from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
@@ -41,17 +42,16 @@ from fastclient.tail.share import Flights, shared
 from fastclient.tail.upstream import Upstreams
 from fastclient.target import Secret, Target, as_target, is_loopback
 from fastclient.types import Call, Messages, Reply, Request
-from fastclient.warm import Warmed, warmed
 from fastclient.wire.port import Wire
 
 __all__ = ["Core", "wire_for"]
 
 if TYPE_CHECKING:
     from fastclient.prompt.shaping import Shaping
+    from fastclient.warm import Step, Warmed
 
 logger = logging.getLogger("fastclient")
 
-_WHOLE_ANSWERS = ("max_tokens", "max_completion_tokens", "thinking", "response_format")
 _WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache", "prompt")  # what shapes a call below the seam
 
 
@@ -121,6 +121,7 @@ class Core:
         self._upstreams = Upstreams(policy.limits)
         self._flights = Flights(self._stats.settled)
         self._shaping: Shaping | None = None
+        self.warming: dict[str, Step] = {}  # where parts that take long to load say how that is done
         self._build()
 
     def _build(self) -> None:
@@ -239,28 +240,51 @@ class Core:
         logger.debug("stream of call %s was dropped unread; closed by the garbage collector", call.id)
         emit(self.policy.observers, StreamAbandoned(call_id=call.id))
 
-    async def warm(self, connections: int, prompt: Request | None, tokenizer: bool) -> Warmed:
-        """Open connections, and with a prompt have the provider's cache read it."""
+    async def warm(self, connections: int, prompt: Request | None, tokenizer: bool, timeout: float | None) -> Warmed:
+        """Get ready what the next calls will need: connections and stores, and what else was asked for."""
+        from fastclient.warm import PATIENCE, threaded, warmed
+
         self._open.check()
         whole("connections", connections)
         instance("tokenizer", tokenizer, bool)
-        if tokenizer:
-            from fastclient.prompt.counting import counting
-
-            counting(self.target.model).load()
-        if self._store is not None:
-            await anyio.to_thread.run_sync(self._store.open)
+        if timeout is not None:
+            seconds("timeout", timeout)
         if self._wire is None:
             raise ConfigError.at("client", "has no connections to open")
-        done = await warmed(self._wire, self.target, self.policy.timeouts, connections)
-        if prompt is None or done.error:
-            return done
-        try:
-            reply = await self.inside(_opening(prompt, find(self.target.provider).shortest), lambda: None)
-        except FastClientError as error:
-            return replace(done, error=type(error).__name__)
-        usage = reply.usage
-        return replace(done, seconds=done.seconds + reply.timings.total, prompt_tokens=usage.input_tokens)
+        steps: list[tuple[str, Step]] = [("connections", self.ping)] * connections
+        steps += self.warming.items()
+        if self._store is not None:
+            steps.append(("store", threaded(self._store.open)))
+        if tokenizer:
+            steps.append(("tokenizer", threaded(self._load_tokenizer)))
+        if prompt is not None:
+            steps.append(("prompt", partial(self.prefill, prompt)))
+        return await warmed(self.target.name, steps, timeout or PATIENCE)
+
+    async def ping(self) -> int:
+        """Send a request that costs no tokens, for the sake of its connection. Returns 1, or raises what goes wrong."""
+        from fastclient.warm import ping
+
+        if self._wire is None:
+            raise ConfigError.at("client", "has no connections to open")
+        return await ping(self._wire, self.target, self.policy.timeouts)
+
+    async def prefill(self, prompt: Request) -> int | None:
+        """Have the provider read a prompt, so that its cache holds it; returns how many tokens that were."""
+        from fastclient.warm import brief
+
+        reply = await self.inside(brief(prompt, self.target.provider), lambda: None)
+        return reply.usage.input_tokens
+
+    def traffic(self) -> tuple[int, int]:
+        """How many requests calls have sent to this target so far, and how many calls are under way."""
+        stats = self._stats.snapshot()
+        return stats.attempts - stats.fallbacks - stats.hedges, stats.in_flight
+
+    def _load_tokenizer(self) -> None:
+        from fastclient.prompt.counting import counting
+
+        counting(self.target.model).load()
 
     def count(self, request: Request) -> Count:
         """The tokens of a prompt as it would be sent."""
@@ -268,6 +292,15 @@ class Core:
 
     def stats(self) -> Stats:
         return self._stats.snapshot()
+
+    def check(self) -> None:
+        """Raise ConfigError if this client may not be used."""
+        self._open.check()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more calls."""
+        return not self._open.on
 
     def refuse(self) -> None:
         """From now on this client and all its copies take no calls."""
@@ -333,13 +366,6 @@ def _remote(answers: Answers, policy: Policy) -> tuple[Layer, ...]:
         return store.layer(replay, answers.tag)(handler)
 
     return (layer,)
-
-
-def _opening(request: Request, shortest: int) -> Request:
-    """A request that has the provider read the prompt and write as good as nothing: `shortest` tokens."""
-    params = {name: value for name, value in request.params.items() if name not in _WHOLE_ANSWERS}
-    params["max_tokens"] = shortest
-    return replace(request, params=params, cache="off", priority="background")
 
 
 async def _read(stream: TimedStream) -> Reply:

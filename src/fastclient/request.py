@@ -5,10 +5,9 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from fastclient.checks import instance, one_of, seconds, whole
+from fastclient.checks import instance, meant, one_of, seconds, whole
 from fastclient.errors import ConfigError
 from fastclient.parts import Part, laid_out
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
@@ -88,8 +87,7 @@ def steering(options: Mapping[str, Any]) -> dict[str, Any]:
     """What steers fastclient in these options, checked. Raises ConfigError for what does not."""
     for name, value in options.items():
         if name not in _STEERING:
-            near = get_close_matches(name, _STEERING, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = meant(name, _STEERING)
             raise ConfigError.at(name, f"is not known here; known are {', '.join(_STEERING)}{hint}")
         _STEERING[name](name, value)
     return dict(options)
@@ -140,9 +138,7 @@ def _message(message: object, place: str) -> Message:
         raise ConfigError.at(place, f"must be a dict with role and content, not a {type(message).__name__}")
     role = message.get("role")
     if role not in _ROLES:
-        near = get_close_matches(role, _ROLES, 1) if isinstance(role, str) else []
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ConfigError.of(f"{place}.role", role, f"must be one of {', '.join(_ROLES)}{hint}")
+        raise ConfigError.of(f"{place}.role", role, f"must be one of {', '.join(_ROLES)}{meant(role, _ROLES)}")
     content = message.get("content")
     if content is None:
         if not (role == "assistant" and message.get("tool_calls")):
@@ -158,8 +154,15 @@ def snapshot(request: Request) -> Request:
     """The same request, out of its caller's reach: what the caller does to nested parts from now on does not show."""
     if request.original is not None:
         return request  # it came as bytes: nobody else has its parts
+    if _flat(request.params) and all(map(_flat, request.messages)):
+        return request  # the mappings themselves are ours already
     messages = tuple(owned(message) for message in request.messages)
     return replace(request, messages=messages, params=owned(request.params))
+
+
+def _flat(parts: Mapping[str, object]) -> bool:
+    """Whether these are texts and numbers only, which nobody can change."""
+    return _UNCHANGING.issuperset(map(type, parts.values()))
 
 
 def owned(value: Any, depth: int = 0) -> Any:
@@ -171,6 +174,7 @@ def owned(value: Any, depth: int = 0) -> Any:
     return [owned(item, depth + 1) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+_UNCHANGING = frozenset({str, int, float, bool, type(None)})
 _STEERING: Mapping[str, Callable[[str, Any], Any]] = {
     "priority": _among("interactive", "default", "background"),
     "namespace": _kind(str),
