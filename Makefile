@@ -31,12 +31,15 @@ endif
 BENCH_SCRIPTS := $(sort $(filter-out benchmarks/test_% benchmarks/bench_% benchmarks/conftest.py benchmarks/_%,\
 	$(wildcard benchmarks/*.py)))
 
+# The libraries that fastclient is compared with, each in an environment of its own.
+PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.have,$(sort $(wildcard benchmarks/peers/requirements/*.txt)))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-older lint format types bench soak lock clean
+.PHONY: help demo test test-older lint format types bench bench-peers soak lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.have-run ## show what each lever saves; needs no key and no network
 	'$(BIN)/python' -m fastclient demo $(ARGS)
@@ -62,6 +65,12 @@ types: $(VENV)/.have-test $(VENV)/.have-types ## check types with mypy --strict 
 bench: $(VENV)/.have-test $(VENV)/.have-bench ## run the benchmarks
 	'$(BIN)/python' -m pytest benchmarks --benchmark-only -p no:randomly --timeout=900 $(ARGS)
 	@set -e; for script in $(BENCH_SCRIPTS); do echo "== $$script"; '$(BIN)/python' "$$script"; done
+
+# What can be neither installed nor run is named in the report, with the reason.
+bench-peers: $(VENV)/.have-run .venv-peers/fastclient/.have $(PEERS) ## compare with other client libraries (20 minutes), into docs/
+	@mkdir -p .benchmarks
+	'$(BIN)/python' -m benchmarks.peers --json .benchmarks/peers.json $(ARGS)
+	'$(BIN)/python' -m benchmarks.peers.report .benchmarks/peers.json
 
 soak: $(VENV)/.have-test ## run the long tests (hours)
 	FASTCLIENT_SOAK=1 '$(BIN)/python' -m pytest -m soak --timeout=0 $(ARGS)
@@ -105,3 +114,13 @@ $(OLDER)/.have-older: requirements/older.txt $(OLDER)/.have-run
 $(VENV)/.have-lint $(VENV)/.have-types $(VENV)/.have-bench: $(VENV)/.have-%: requirements/%.txt $(VENV)/.have-venv
 	$(INSTALL) --require-hashes -r requirements/$*.txt
 	@touch '$@'
+
+.venv-peers/fastclient/.have: requirements/run.txt pyproject.toml
+	$(MAKE_VENV)
+	$(INSTALL) --require-hashes -r requirements/run.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch '$@'
+
+.venv-peers/%/.have: benchmarks/peers/requirements/%.txt
+	$(MAKE_VENV)
+	@$(INSTALL) --require-hashes -r '$<' 2>'$(@D)/install.log' && touch '$@' || echo '$* could not be installed: see $(@D)/install.log'
