@@ -1,0 +1,1 @@
+"""Answers to the same question in other words."""
