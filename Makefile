@@ -104,7 +104,7 @@ $(ENVS:%=%/.have-run): %/.have-run: requirements/run.txt pyproject.toml %/.have-
 	@touch '$@'
 
 $(VENV)/.have-test: requirements/test.txt $(VENV)/.have-run
-	$(INSTALL) --require-hashes -r requirements/test.txt
+	$(INSTALL) --no-deps --require-hashes -r requirements/test.txt  # the list is whole; one package asks for more than is used
 	@touch '$@'
 
 $(OLDER)/.have-older: requirements/older.txt $(OLDER)/.have-run
