@@ -27,11 +27,16 @@ _CALL = {
 }
 
 
-def environment(certificates: Path) -> dict[str, str]:
-    """Nothing of ours that could change what is measured; nobody asks the network for a list of prices."""
+def environment(certificates: Path | None) -> dict[str, str]:
+    """Nothing of ours that could change what is measured; nobody asks the network for a list of prices.
+
+    Without `certificates`, libraries read those that they would read elsewhere, which takes some of them long.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     kept |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYDANTIC_AI_DISABLE_BANNER": "1"}
-    return {**kept, "SSL_CERT_FILE": str(certificates), "PYTHONPATH": str(ROOT)}
+    if certificates is not None:
+        kept["SSL_CERT_FILE"] = str(certificates)
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 class Worker:
@@ -85,13 +90,13 @@ class Worker:
         return json.loads(line) if line else {"failed": "its process ended"}
 
 
-def cold(library: Library, root: str, certificates: Path) -> dict[str, Any]:
+def cold(library: Library, root: str) -> dict[str, Any]:
     """A program that imports, builds a client, makes one call and ends; and one that only imports."""
     has_blocking = "class Blocking" in (ROOT / (library.adapter.replace(".", "/") + ".py")).read_text()
     door = "blocking" if has_blocking else "async"
     program = _CALL[door].format(adapter=library.adapter, root=root, option=library.option)
-    whole = _ran(library, program, certificates)
-    alone = _ran(library, f"import {library.module}", certificates)
+    whole = _ran(library, program)
+    alone = _ran(library, f"import {library.module}")
     if whole.code or alone.code:
         return {"failed": f"the program ended with status {whole.code or alone.code}"}
     return {"wall": whole.wall, "cpu": whole.cpu, "import_wall": alone.wall, "import_cpu": alone.cpu}
@@ -113,12 +118,12 @@ class _Ran(NamedTuple):
     code: int
 
 
-def _ran(library: Library, program: str, certificates: Path) -> _Ran:
+def _ran(library: Library, program: str) -> _Ran:
     command = [str(library.python), "-c", program]
     quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with pinned(client_core()):
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(certificates), **quiet)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(None), **quiet)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -110,7 +110,7 @@ class Run:
     def _measured(self, hosts: Hosts, scenario: Scenario, library: Library, root: str) -> dict[str, Any]:
         root += scenario.path
         if scenario.measure == "cold":
-            return cold(library, root, hosts.certificates)
+            return cold(library, root)
         job: dict[str, Any] = {"name": scenario.name, "measure": scenario.measure, "door": scenario.door, "root": root}
         job |= {"at_once": scenario.at_once, "seconds": scenario.seconds * self._share, "size": scenario.size}
         if scenario.measure == "memory":
