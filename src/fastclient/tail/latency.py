@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from math import exp, log
 from operator import mul
-from statistics import median
 
 from fastclient.tail.drift import Drift
 
@@ -58,7 +57,8 @@ class SizeModel:
 
     def begin(self, seen: Sequence[tuple[float, float]]) -> None:
         """Fit the first (tokens, seconds) at once, as the steps would take long from a wrong start."""
-        ratio = median(seconds / self.at(tokens) for tokens, seconds in seen)
+        ratios = sorted([seconds / self.at(tokens) for tokens, seconds in seen])
+        ratio = ratios[len(ratios) // 2]  # their median
         self.fixed, self.slope = self.fixed * ratio, self.slope * ratio
         self._seen = len(seen)
 

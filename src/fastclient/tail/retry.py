@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import random
 
-from tenacity import RetryCallState, Retrying, wait_exponential
-
 from fastclient.config import Retry
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream
@@ -25,8 +23,8 @@ __all__ = ["Retrial", "retried"]
 # A refusal for want of capacity costs the upstream little, a failed attempt costs it an answer: 5 to 14, as in AWS's
 # retry rules of 2026.
 _COST, _COST_OF_THROTTLE = 1.0, 0.36
-_TRANSIENT = wait_exponential(multiplier=0.05, max=2)  # seconds: .05, .1, .2 ...
-_THROTTLE = wait_exponential(multiplier=1, max=60)
+_TRANSIENT = (0.05, 2.0)  # seconds of the first wait, which doubles, and of the longest
+_THROTTLE = (1.0, 60.0)
 _ELSEWHERE = (RateLimited, Overloaded, FirstTokenTimeout)  # reasons not to try here again if there is another place
 
 
@@ -93,6 +91,13 @@ class Retrial:
 
     def _backoff(self, throttled: bool) -> float:
         """Full jitter: anything up to the bound, so that callers who failed together do not come back together."""
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = self._tried
-        return (_THROTTLE if throttled else _TRANSIENT)(state) * self._rng()
+        return _bound(self._tried, *(_THROTTLE if throttled else _TRANSIENT)) * self._rng()
+
+
+def _bound(tried: int, first: float, longest: float) -> float:
+    """Seconds to wait at most after so many tries."""
+    from tenacity import RetryCallState, Retrying, wait_exponential  # takes long to load, for a rare need
+
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = tried
+    return wait_exponential(multiplier=first, max=longest)(state)

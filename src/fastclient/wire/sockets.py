@@ -10,7 +10,6 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 from fastclient.locks import Locked
@@ -105,6 +104,10 @@ def proxy_for(url: str) -> str | None:
     """The proxy the environment names for this URL (HTTPS_PROXY, NO_PROXY and their kin)."""
     if is_loopback(url):
         return None  # plain http, with the key in it, is allowed there because it goes nowhere else
+    if sys.platform not in ("win32", "darwin") and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None  # said at once: the library that knows more takes longer to load than a call's own part
+    from urllib.request import getproxies, proxy_bypass
+
     proxies = getproxies()
     if not proxies:
         return None
