@@ -1,7 +1,7 @@
 """Client libraries side by side: what a call costs with each, all against one server, taking turns.
 
     make bench-peers                                            # installs every library, runs, writes the report
-    python -m benchmarks.peers --json found.json                # about 20 minutes; the environments must be there
+    python -m benchmarks.peers --json found.json                # about half an hour; the environments must be there
     python -m benchmarks.peers --quick --only fastclient,openai --scenario 64,one
     python -m benchmarks.peers.report found.json                # the tables and the picture of docs/benchmarks.md
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="few and short segments: about 4 minutes")
+    parser.add_argument("--quick", action="store_true", help="few and short segments: about 10 minutes")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (5; quick: 2)")
     parser.add_argument("--only", metavar="LIB,LIB", help=", ".join(library.name for library in LIBRARIES))
     parser.add_argument("--scenario", metavar="X,Y", help=", ".join(scenario.name for scenario in SCENARIOS))
