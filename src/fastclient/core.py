@@ -35,12 +35,12 @@ from fastclient.observe.stats import Stats, StatsRecorder
 from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
 from fastclient.prompt.tokens import Count, estimated
-from fastclient.providers.dialect import find
+from fastclient.providers.resolve import resolved
 from fastclient.request import checked
 from fastclient.tail.layers import layers
 from fastclient.tail.share import Flights, shared
 from fastclient.tail.upstream import Upstreams
-from fastclient.target import Secret, Target, as_target, is_loopback
+from fastclient.target import Target, as_target
 from fastclient.types import Call, Messages, Reply, Request
 from fastclient.wire.port import Wire
 
@@ -83,7 +83,7 @@ class Core:
             headers={**target.headers, **(headers or {})},
             allow_http=target.allow_http or allow_http,
         )
-        target = _resolved(target, key_needed=isinstance(wire, str))
+        target = resolved(target, key_needed=isinstance(wire, str))
         opened = wire_for(wire, policy)
         self._own_wire = isinstance(wire, str)
         self._set_up(target, policy, attempt(opened, policy.timeouts), opened, blocking)
@@ -160,7 +160,7 @@ class Core:
             sharing = (*sharing, *_remote(answers, policy), stored(answers))
         if self._shaping is not None:
             sharing = (*sharing, self._shaping.below(policy.observers))
-        return layers(policy, self._upstreams, lambda target: _resolved(target, key_needed=self._own_wire), sharing)
+        return layers(policy, self._upstreams, lambda target: resolved(target, key_needed=self._own_wire), sharing)
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
@@ -384,17 +384,6 @@ def _on_engine(work: Work) -> None:
 
 async def _block(seconds: float) -> None:
     sleep(seconds)  # noqa: ASYNC251  # above the seam, on the caller's own thread
-
-
-def _resolved(target: Target, *, key_needed: bool) -> Target:
-    """The target with its provider's defaults and environment variables filled in."""
-    dialect = find(target.provider)
-    url = target.base_url or os.environ.get(dialect.url_variable) or dialect.base_url
-    target = replace(target, base_url=url)
-    key = target.key or os.environ.get(dialect.key_variable, "")
-    if not key and key_needed and not is_loopback(url):
-        raise ConfigError.at("api_key", f"none was given, and {dialect.key_variable} is not set")
-    return replace(target, api_key=Secret(key))
 
 
 def wire_for(wire: Wire | str, policy: Policy) -> Wire:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import selectors
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -22,7 +21,6 @@ import anyio
 import pytest
 import trio
 from anyio.lowlevel import checkpoint
-from trio.testing import MockClock
 
 from fastclient.engine.answer import Answer
 from fastclient.engine.clock import running_clock
@@ -49,6 +47,7 @@ from fastclient.tail.deadline import deadline
 from fastclient.tail.share import Flights, shared
 from fastclient.target import Target
 from fastclient.types import Call, Chunk, Request
+from tests.engine.virtual import virtual_backend
 
 TARGET = Target("openai:m", base_url="http://127.0.0.1:1/v1")
 TEXT = "One two three."
@@ -56,32 +55,7 @@ PLAN = (0.5, "One ", 0.2, "two ", 0.2, "three.", 0.1)
 """First content after half a second, the end after a whole one."""
 
 
-class Jumping(selectors.DefaultSelector):
-    """Waits for nothing: where there is nothing to do, the clock goes on to the next timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        events = super().select(0 if timeout else timeout)
-        if timeout and not events:
-            self.now += timeout
-        return events
-
-
-def virtual_loop() -> asyncio.AbstractEventLoop:
-    selector = Jumping()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign]
-    return loop
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    if request.param == "trio":
-        return "trio", {"clock": MockClock(autojump_threshold=0)}
-    return "asyncio", {"loop_factory": virtual_loop}
-
-
+anyio_backend = virtual_backend
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 
 

@@ -6,9 +6,7 @@ request.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fastclient.cache.embedders.gather import Gathering
 from fastclient.cache.embedders.openai import answered, asked
@@ -20,9 +18,9 @@ from fastclient.engine.hop import Away, on_engine
 from fastclient.engine.seam import Engine, engine
 from fastclient.errors import ConfigError, ConnectFailed, DeadlineExceeded, StreamCut
 from fastclient.observe.timing import Marks
-from fastclient.providers.dialect import find
 from fastclient.providers.refusal import refusal, scrubber
-from fastclient.target import Secret, Target, as_target, is_loopback
+from fastclient.providers.resolve import resolved
+from fastclient.target import Target, as_target
 from fastclient.types import Request
 from fastclient.wire.inflate import Inflated, coding_of
 from fastclient.wire.port import Late, Wire, WireResponse
@@ -52,7 +50,10 @@ class Provider:
         timeout: float = 10.0,
         wire: Wire | None = None,
     ) -> None:
-        self._target = _resolved(as_target(target), key_needed=wire is None)
+        target = as_target(target)
+        if target.provider not in _SPEAKS:
+            raise ConfigError.of("target", target.name, "has no embeddings known here: use openai: with its base_url")
+        self._target = resolved(target, key_needed=wire is None)
         if dimensions is not None:
             whole("dimensions", dimensions)
         whole("batch", batch)
@@ -144,15 +145,3 @@ async def _body(response: WireResponse, until: float) -> bytes:
         return b"".join(pieces)
     finally:
         await reading.aclose()
-
-
-def _resolved(target: Target, *, key_needed: bool) -> Target:
-    """The target with its provider's defaults and environment variables filled in."""
-    if target.provider not in _SPEAKS:
-        raise ConfigError.of("target", target.name, "has no embeddings known here: use openai: with its base_url")
-    dialect = find(target.provider)
-    url = target.base_url or os.environ.get(dialect.url_variable) or dialect.base_url
-    key = target.key or os.environ.get(dialect.key_variable, "")
-    if not key and key_needed and not is_loopback(url):
-        raise ConfigError.at("api_key", f"none was given, and {dialect.key_variable} is not set")
-    return replace(target, base_url=url, api_key=Secret(key))
