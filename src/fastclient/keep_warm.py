@@ -194,11 +194,12 @@ class Keeper:
         (connections.used if self.errors == failed else connections.failed)(running_clock()())
 
     async def _ping_once(self, core: Core) -> None:
-        self.pings += 1
         try:
             await core.ping()
         except Exception:  # of whatever wire: it is tried again later
             self.errors += 1
+        finally:
+            self.pings += 1  # only now: who sees it counted may stop the keeper, and the connection stays
 
     async def _prefill(self, core: Core, request: Request, prompt: Rhythm, allowance: Allowance) -> None:
         """Have the provider read the prompt again, if the day's tokens allow for it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,3 +165,18 @@ def test_a_graph_finds_what_a_plain_search_finds() -> None:
     assert sum(int(near[0].key) == at for near, at in zip(found, right, strict=True)) >= 196
     assert all(int(key) in set(kept) for near in found for key, _ in near)
     assert all(near == sorted(near, key=lambda each: -each.cosine) and len(near) == 5 for near in found)
+
+
+def test_graphs_leave_other_libraries_their_runtime(tmp_path: Path) -> None:
+    """With a graph in the process, an error in another C++ library is still an error, not the process's end."""
+    needed("usearch")
+    needed("onnxruntime")
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    code = (
+        "import sys\nfrom fastclient.cache.index.memory import VectorIndex\nVectorIndex(4)\n"
+        "import onnxruntime\n"
+        "try:\n    onnxruntime.InferenceSession(sys.argv[1])\n"
+        "except Exception as error:\n    print(type(error).__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.onnx")], capture_output=True, timeout=60)
+    assert ran.returncode == 0 and ran.stdout.strip()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -18,6 +20,10 @@ _LOOKED_AT = 64  # the same when searching; with fewer recall falls below 0.98
 
 def graphs() -> bool:
     """Whether there can be graphs: usearch is optional."""
+    with suppress(OSError):  # a machine that has none of its own keeps to the one within
+        # usearch's wheels for Linux carry a C++ runtime and export it. Loaded first, it becomes everybody's: the next
+        # exception in another C++ library, onnxruntime for one, ends the process. So the machine's own goes first.
+        ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)
     try:
         import usearch.index  # noqa: F401
     except ImportError:
