@@ -63,7 +63,8 @@ PURE = (
         "prompt.watch",
     ),
     *("cache.key", "cache.entry", "cache.seal", "cache.freshness", "cache.store", "cache.memory", "cache.came"),
-    *("cache.semantic.account", "cache.semantic.choice"),
+    *("cache.semantic.account", "cache.semantic.choice", "cache.semantic.route", "cache.semantic.asked"),
+    *("cache.semantic.agree", "cache.semantic.judge", "cache.semantic.report"),
     *sorted(f"cache.guards.{path.stem}" for path in (ROOT / "cache" / "guards").glob("[a-z]*.py")),
 )
 """No input or output, no event loop."""
@@ -101,9 +102,18 @@ HOMES = {
     "orjson": (
         *("providers/dialect.py", "providers/decoder.py", "providers/refusal.py", "providers/turns.py"),
         *("providers/native/*", "transport/*", "functions/*"),
-        *("cache/embedders/*", "cache/entry.py", "cache/key.py", "cli/prefix.py", "prompt/*", "testing/stable.py"),
+        *(
+            "cache/embedders/*",
+            "cache/entry.py",
+            "cache/key.py",
+            "cache/semantic/*",
+            "cli/prefix.py",
+            "prompt/*",
+            "testing/stable.py",
+        ),
         *("testing/answer.py", "testing/codec.py", "testing/formats.py", "testing/messages.py", "testing/provider.py"),
     ),
+    "psycopg": ("cache/postgres/driver.py",),
     "prometheus_client": ("observe/prometheus.py",),
     "pytest": ("testing/plugin.py",),
     "redis": ("cache/redis/*",),
@@ -215,13 +225,13 @@ def test_named_modules_exist(name: str) -> None:
 def test_the_vocabulary_stands_alone(name: str) -> None:
     """The vocabulary imports only itself; for type checkers also what it mentions, and a policy makes its stores."""
     mentioned = {"observe.timing", "observe.events", "tail.line", "cache.store", "prompt.layout", "prompt.piece"}
-    mentioned |= {"providers.native.original"}
+    mentioned |= {"providers.native.original", "cache.semantic.settings"}
     for one in imports(name):
         home = own(one.module)
         assert (
             home in {None, *VALUES}
             or (one.typing and home in mentioned)
-            or (name == "config" and one.lazy and home in {"cache.memory", "cache.disk"})
+            or (name == "config" and one.lazy and home in {"cache.memory", "cache.disk", "cache.semantic.settings"})
         ), one
 
 

@@ -18,9 +18,12 @@ TYPE_CHECKING = False  # what `typing` calls by this name; importing that takes 
 
 if TYPE_CHECKING:
     from fastclient.blocking import Client, ReplyStream
+    from fastclient.cache import embedders
     from fastclient.cache.disk import DiskStore
     from fastclient.cache.memory import MemoryStore
     from fastclient.cache.redis import RedisStore
+    from fastclient.cache.semantic.report import SemanticStats
+    from fastclient.cache.semantic.settings import Semantic
     from fastclient.client import AsyncClient, AsyncReplyStream
     from fastclient.config import Cache, Hedge, Limits, Policy, Prompt, Retry, Route, Timeouts
     from fastclient.decorators import accelerate, cached, fallback, hedged, limited, retried, shared, timed
@@ -96,6 +99,8 @@ __all__ = [
     "Retry",
     "Route",
     "Schedule",
+    "Semantic",
+    "SemanticStats",
     "ServerFailed",
     "StreamCut",
     "StreamStalled",
@@ -112,6 +117,7 @@ __all__ = [
     "async_http_client",
     "cached",
     "documents",
+    "embedders",
     "fallback",
     "hedged",
     "history",
@@ -130,8 +136,11 @@ __all__ = [
 _NAMES = {
     "blocking": ("Client", "ReplyStream"),
     "cache.disk": ("DiskStore",),
+    "cache.embedders": ("embedders",),
     "cache.memory": ("MemoryStore",),
     "cache.redis": ("RedisStore",),
+    "cache.semantic.report": ("SemanticStats",),
+    "cache.semantic.settings": ("Semantic",),
     "client": ("AsyncClient", "AsyncReplyStream"),
     "config": ("Cache", "Hedge", "Limits", "Policy", "Prompt", "Retry", "Route", "Timeouts"),
     "decorators": ("accelerate", "cached", "fallback", "hedged", "limited", "retried", "shared", "timed"),
@@ -155,7 +164,8 @@ if not TYPE_CHECKING:  # which would take any misspelt name for one of these
             return import_module(f"fastclient.{name}")  # as after any import of it
         if name not in _HOMES:
             raise AttributeError(f"module 'fastclient' has no attribute {name!r}")
-        value: object = getattr(import_module(f"fastclient.{_HOMES[name]}"), name)
+        home = import_module(f"fastclient.{_HOMES[name]}")
+        value: object = home if name == "embedders" else getattr(home, name)
         globals()[name] = value
         return value
 

@@ -17,6 +17,7 @@ from fastclient.target import Target, as_target
 from fastclient.types import Recovery
 
 if TYPE_CHECKING:
+    from fastclient.cache.semantic.settings import Semantic
     from fastclient.cache.store import Store
     from fastclient.observe.events import Event
 
@@ -216,7 +217,7 @@ class Policy:
     hedge: Hedge | None = None
     limits: Limits | None = None
     cache: Cache | None = None
-    semantic: None = None
+    semantic: Semantic | None = None
     prompt: Prompt | None = None
     route: Route | None = None
     observers: tuple[Observer, ...] = ()
@@ -234,7 +235,11 @@ class Policy:
             if getattr(self, name) is not None:
                 instance(f"policy.{name}", getattr(self, name), kind)
         if self.semantic is not None:
-            raise ConfigError.of("policy.semantic", self.semantic, "has no layer in this version: use None")
+            from fastclient.cache.semantic.settings import Semantic
+
+            instance("policy.semantic", self.semantic, Semantic)
+            if self.cache is None:
+                raise ConfigError.at("policy.semantic", "needs a cache for the answers: Policy(cache=Cache(), ...)")
         if not isinstance(self.observers, tuple) or not all(callable(observer) for observer in self.observers):
             raise ConfigError.of("policy.observers", self.observers, "must be a tuple of functions")
 

@@ -37,6 +37,7 @@ from fastclient.observe.timing import CallRecord
 from fastclient.prompt.tokens import Count, estimated
 from fastclient.providers.resolve import resolved
 from fastclient.request import checked
+from fastclient.tail.deadline import deadline
 from fastclient.tail.layers import layers
 from fastclient.tail.share import Flights, shared
 from fastclient.tail.upstream import Upstreams
@@ -47,12 +48,22 @@ from fastclient.wire.port import Wire
 __all__ = ["Core", "wire_for"]
 
 if TYPE_CHECKING:
+    from fastclient.cache.semantic.knowledge import Knowledge
     from fastclient.prompt.shaping import Shaping
     from fastclient.warm import Step, Warmed
 
 logger = logging.getLogger("fastclient")
 
-_WAY = ("timeouts", "retry", "hedge", "limits", "route", "cache", "prompt")  # what shapes a call below the seam
+_WAY = (
+    "timeouts",
+    "retry",
+    "hedge",
+    "limits",
+    "route",
+    "cache",
+    "semantic",
+    "prompt",
+)  # what shapes a call below the seam
 
 
 class Core:
@@ -121,6 +132,7 @@ class Core:
         self._upstreams = Upstreams(policy.limits)
         self._flights = Flights(self._stats.settled)
         self._shaping: Shaping | None = None
+        self._knowledge: Knowledge | None = None
         self.warming: dict[str, Step] = {}  # where parts that take long to load say how that is done
         self._build()
 
@@ -157,10 +169,22 @@ class Core:
             return ()
         sharing: tuple[Layer, ...] = () if answers is None and self._keys is None else (shared(self._flights),)
         if answers is not None:
-            sharing = (*sharing, *_remote(answers, policy), stored(answers))
+            sharing = (*self._meanings(answers), *sharing, *_remote(answers, policy), stored(answers))
         if self._shaping is not None:
             sharing = (*sharing, self._shaping.below(policy.observers))
         return layers(policy, self._upstreams, lambda target: resolved(target, key_needed=self._own_wire), sharing)
+
+    def _meanings(self, answers: Answers) -> tuple[Layer, ...]:
+        """The layer for questions in other words, if it is asked for; importing it takes a while."""
+        policy = self.policy
+        if policy.semantic is None:
+            return ()
+        from fastclient.cache.semantic.lever import known, meanings
+
+        if self._knowledge is None:
+            self._knowledge = known(policy.semantic, answers.store)
+        again = lambda handler: timed(deadline(handler), policy.observers, self._stats)  # noqa: E731
+        return (meanings(policy.semantic, self._knowledge, answers, policy.timeouts, again),)
 
     def with_policy(self, policy: Policy) -> Core:
         """A copy that shares the wire and the statistics."""
@@ -176,6 +200,8 @@ class Core:
             copy._flights = Flights(self._stats.settled)  # whoever joins a flight takes its way
         if policy.prompt != self.policy.prompt:
             copy._shaping = None
+        if policy.semantic != self.policy.semantic or policy.cache != self.policy.cache:
+            copy._knowledge = None
         copy._build()
         return copy
 
@@ -291,7 +317,8 @@ class Core:
         return (self._shaping or _shaping(None, self.target)).count(request)
 
     def stats(self) -> Stats:
-        return self._stats.snapshot()
+        stats = self._stats.snapshot()
+        return stats if self._knowledge is None else replace(stats, semantic=self._knowledge.stats())
 
     def check(self) -> None:
         """Raise ConfigError if this client may not be used."""

@@ -47,7 +47,7 @@ class Answers:
         self._keys = Keys(target, cache.namespace)
         self._pause = 1 / cache.pace if cache.pace else 0.0
         self._nap = nap
-        self._now = now
+        self.now = now
         self._tag = tag_of(cache.namespace)
         self._tags: dict[str, bytes] = {}
         self._turns: dict[bytes, int] = {}
@@ -66,6 +66,19 @@ class Answers:
             self._turns.clear()
         self._turns[key] = turn + 1
         return self._keys.key(request, turn % samples)
+
+    def around(self, request: Request) -> bytes | None:
+        """What stands for a request, if only its words count; None for what JSON cannot say."""
+        return self._keys.key(request)
+
+    def age(self, entry: Entry) -> float | None:
+        """How many seconds ago an entry was stored, if it may still be served as fresh."""
+        age = max(0.0, self.now() - entry.stored)
+        return age if freshness(entry, age, self._cache) == "hit" else None
+
+    def lifetime(self, entry: Entry) -> float:
+        """Seconds for which an entry is worth keeping."""
+        return lifetime(entry, self._cache)
 
     def tag(self, call: Call) -> bytes:
         """The namespace of a call, as stores know it."""
@@ -86,7 +99,7 @@ class Answers:
         not shown any; `below` the seam others may read it too.
         """
         entry, source = found
-        age = max(0.0, self._now() - entry.stored)
+        age = max(0.0, self.now() - entry.stored)
         state = freshness(entry, age, self._cache)
         if state == "miss":
             return None
@@ -131,14 +144,14 @@ class Answers:
             return
         ending = _ending(chunks)
         if ending in _BY_ITSELF or (ending == "length" and _limited(call.request)):
-            self.keep(call, Entry.of(chunks, stored=self._now()))
+            self.keep(call, Entry.of(chunks, stored=self.now()))
 
     def refused(self, call: Call, error: ProviderError) -> None:
         """Keep a refusal, if it would come again. A renewal that is refused leaves the old answer where it is."""
         renewal = call.request.cache == "refresh"
         lasting = error.status_code in _LASTING and not error.retryable
         if self._cache.negative and lasting and not renewal and len(call.record.attempts) == 1:
-            self.keep(call, Entry.refusing(error, stored=self._now()))
+            self.keep(call, Entry.refusing(error, stored=self.now()))
 
 
 def _ending(chunks: Sequence[Chunk]) -> str | None:

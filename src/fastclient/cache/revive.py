@@ -11,9 +11,9 @@ from fastclient.config import Timeouts
 from fastclient.engine.detached import Work
 from fastclient.engine.stack import Handler
 from fastclient.observe.timing import CallRecord
-from fastclient.types import CacheInfo, Call
+from fastclient.types import CacheInfo, Call, Chunk
 
-__all__ = ["revival"]
+__all__ = ["asked_again", "revival"]
 
 
 def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], object]) -> Callable[[Call], None]:
@@ -32,22 +32,31 @@ def revival(handler: Handler, timeouts: Timeouts, spawn: Callable[[Work], object
 
     async def again(call: Call, turn: tuple[int, bytes | None]) -> None:
         try:
-            clock = call.record.clock
-            now = clock()
-            again = replace(
-                call,
-                id=f"{getrandbits(64):016x}",
-                request=replace(call.request, cache="refresh", priority="background"),
-                deadline=now + timeouts.total,
-                record=CallRecord(clock, now, cache=CacheInfo(state="miss")),
-            )
-            stream = await handler(again)
-            try:
-                while await stream.pull():
-                    pass
-            finally:
-                await stream.aclose()
+            await asked_again(handler, call, timeouts)
         finally:
             under_way.discard(turn)
 
     return revive
+
+
+async def asked_again(handler: Handler, call: Call, timeouts: Timeouts) -> list[Chunk]:
+    """Ask what a call asks once more, for nobody; the layers below keep the answer. Raises what goes wrong."""
+    clock = call.record.clock
+    now = clock()
+    again = replace(
+        call,
+        id=f"{getrandbits(64):016x}",
+        request=replace(call.request, cache="refresh", priority="background"),
+        deadline=now + timeouts.total,
+        record=CallRecord(clock, now, cache=CacheInfo(state="miss")),
+    )
+    stream = await handler(again)
+    chunks: list[Chunk] = []
+    try:
+        while batch := await stream.pull():
+            if batch[0].restarted:
+                chunks.clear()
+            chunks += batch
+    finally:
+        await stream.aclose()
+    return chunks

@@ -142,7 +142,7 @@ def _fitting(policy: Policy) -> Policy:
     """The policy without what makes no sense for a function: prompts, other targets."""
     instance("policy", policy, Policy)
     hedge = None if policy.hedge is None else Hedge(budget=policy.hedge.budget)
-    return replace(policy, prompt=None, route=None, hedge=hedge)
+    return replace(policy, prompt=None, route=None, semantic=None, hedge=hedge)
 
 
 def _substitute(function: Callable[..., object], job: Job) -> Job:

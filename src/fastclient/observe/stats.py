@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastclient.locks import Locked
 from fastclient.observe.sketch import Sketch
 from fastclient.observe.timing import AttemptRecord, CallRecord
 from fastclient.types import Attempt, Usage
+
+if TYPE_CHECKING:
+    from fastclient.cache.semantic.report import SemanticStats
 
 __all__ = ["Stats", "StatsRecorder"]
 
@@ -31,6 +34,7 @@ class Stats:
     Tokens are those paid for: an answer from a cache, or shared with another call, adds none. Of the input,
     `cache_expected_tokens` should have been read from the provider's cache and `cache_read_tokens` were, as far as
     reported; `drifts` counts prompts that did not go on where the one before them ended.
+    `semantic` is what the semantic cache did, if there is one.
     `stray_threads` are running now: losers of races between plain functions, which cannot be stopped.
     """
 
@@ -60,6 +64,7 @@ class Stats:
     total_p50: float | None
     total_p95: float | None
     total_p99: float | None
+    semantic: SemanticStats | None = None
 
     @property
     def hedge_effectiveness(self) -> float | None:
@@ -126,9 +131,9 @@ class StatsRecorder(Locked):
 
     def snapshot(self) -> Stats:
         with self.lock:
-            shares: dict[str, Any] = {
+            shares: dict[str, Any] = self._counts | {
                 f"{name}_p{round(share * 100)}": sketch.percentile(share)
                 for name, sketch in (("ttft", self._ttft), ("total", self._total))
                 for share in (0.5, 0.95, 0.99)
             }
-            return Stats(**self._counts, **shares)
+            return Stats(**shares)

@@ -62,6 +62,11 @@ class DiskStore:
         self._reader = Reader(self._folder, schema, self._writer.suspect)
         self._writer.written = self._reader.resume
 
+    @property
+    def directory(self) -> str:
+        """The folder."""
+        return self._folder.path
+
     def open(self) -> None:
         """Open the database, if there is one already. Takes some milliseconds, and 50 at most."""
         self._value(bytes(32))

@@ -25,6 +25,7 @@ class Lexical:
 
     id = "lexical-512-1"
     dim = _DIM
+    quick = True
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row of length 1 for each text; a text without a letter or digit is all zeros."""

@@ -11,7 +11,7 @@ import anyio.to_thread
 if TYPE_CHECKING:
     from fastclient.cache.embedders.vectors import Vectors
 
-__all__ = ["AsyncEmbedder", "Embedder", "embedded", "waits"]
+__all__ = ["AsyncEmbedder", "Embedder", "embedded", "quick", "waits"]
 
 
 class Embedder(Protocol):
@@ -49,11 +49,18 @@ def waits(embedder: Embedder) -> TypeGuard[AsyncEmbedder]:
     return callable(getattr(embedder, "aembed", None))
 
 
+def quick(embedder: Embedder) -> bool:
+    """Whether it says of itself (`quick`) that it takes less time than the way to another thread and back."""
+    return bool(getattr(embedder, "quick", False))
+
+
 async def embedded(embedder: Embedder, texts: Sequence[str]) -> Vectors:
-    """The vectors, whichever kind of embedder it is; one that works does so on another thread.
+    """The vectors, whichever kind of embedder it is; one that works long does so on another thread.
 
     A caller who is cancelled leaves at once. What is worked on then is finished, and dropped.
     """
     if waits(embedder):
         return await embedder.aembed(texts)
+    if quick(embedder):
+        return embedder.embed(texts)
     return await anyio.to_thread.run_sync(embedder.embed, texts, abandon_on_cancel=True)

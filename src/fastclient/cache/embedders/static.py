@@ -19,6 +19,8 @@ class Static:
     `weights` and `mapping` tensors are honoured where the folder has them. A text is cut at `tokens` pieces.
     """
 
+    quick = True
+
     def __init__(self, folder: str | Path, *, tokens: int = 512) -> None:
         whole("tokens", tokens)
         self._folder = Folder(folder, "folder")

@@ -7,8 +7,9 @@ served than is safe is the business of `account`, which trusts nothing learned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any, NamedTuple
 
 __all__ = ["Choice", "Chosen"]
 
@@ -66,6 +67,29 @@ class Choice:
                 if right >= _LEAST * self._scale and rights[at] and (best is None or gain > best.gain):
                     best = Chosen(rule, at / _BINS, gain)
         return best
+
+    def written(self) -> dict[str, Any]:
+        """The observations as JSON data."""
+        self._rescale()
+        kept = [
+            [[at, round(count, 3)] for at, count in enumerate(counts) if count > 0.01]
+            for counts in (*self._right, *self._wrong)
+        ]
+        return {"requests": round(self._requests, 3), "counts": kept}
+
+    def read(self, written: Mapping[str, Any]) -> None:
+        """Take over what was written down. Raises ValueError, TypeError or KeyError if it is something else."""
+        requests, kept = float(written["requests"]), list(written["counts"])
+        every = [[0.0] * (_BINS + 1) for _ in kept]
+        for counts, pairs in zip(every, kept, strict=True):
+            for at, count in pairs:
+                if not (0 <= int(at) <= _BINS and 0 <= float(count) < inf):
+                    raise ValueError("not a count")
+                counts[int(at)] = float(count)
+        if len(every) != 2 * len(self._right) or not 0 <= requests < inf:
+            raise ValueError("observations under other rules")
+        half = len(self._right)
+        self._right, self._wrong, self._requests, self._scale = every[:half], every[half:], requests, 1.0
 
     def _rescale(self) -> None:
         for counts in (*self._right, *self._wrong):

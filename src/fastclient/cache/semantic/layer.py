@@ -1,0 +1,130 @@
+"""The semantic cache: a question is answered by what was said to the same question in other words.
+
+The layer stands below the seam, as it may have to compute, and above the single flight. It looks for the nearest
+questions that were asked with everything else the same, and serves the answer of one of them if the rule of its route
+says so. What it does not serve teaches it, and of what it serves a part is checked, both behind the caller's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fastclient.cache.entry import Entry
+from fastclient.cache.exact import Answers
+from fastclient.cache.semantic.agree import gist
+from fastclient.cache.semantic.asked import asked
+from fastclient.cache.semantic.knowledge import Knowledge, Spot
+from fastclient.cache.semantic.lessons import Hit, Look, Teacher, servable
+from fastclient.cache.semantic.port import Near
+from fastclient.cache.semantic.route import RULES, Place
+from fastclient.engine.complete import Complete
+from fastclient.engine.detached import behind
+from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream, unshared
+from fastclient.types import CacheInfo, Call, Chunk
+
+__all__ = ["semantic"]
+
+
+def semantic(knowledge: Knowledge, answers: Answers, teacher: Callable[[Handler], Teacher]) -> Layer:
+    """The layer. Calls without a key pass, and so do those whose answer may depend on who asks, or when."""
+
+    def layer(handler: Handler) -> Handler:
+        teach = teacher(handler)
+
+        async def looking(call: Call) -> Stream:
+            found = None if call.key is None else asked(call.request)
+            if found is None or isinstance(found, str):
+                return await handler(call)
+            look: Look | None = None
+            try:
+                spot = knowledge.spot(call, found, answers)
+                if spot is not None:
+                    look = await _looked(knowledge, answers, call, spot)
+            except Exception as error:
+                knowledge.failed("looking for questions like this one", error)
+            if look is None:
+                return await handler(call)
+            hit = look.hit
+            if hit is not None:
+                behind(lambda: teach.served(call, look, hit))
+                return hit.answer
+            stream = await handler(call)
+            if isinstance(stream, Complete):
+                behind(lambda: teach.answered(call, look, unshared(stream.chunks)))
+                return stream
+            return _Listening(stream, lambda chunks: behind(lambda: teach.answered(call, look, chunks)))
+
+        return looking
+
+    return layer
+
+
+async def _looked(knowledge: Knowledge, answers: Answers, call: Call, spot: Spot) -> Look:
+    """Look for questions like this one, and for an answer that may be served."""
+    if call.request.cache != "use":
+        return Look(spot)
+    with knowledge.lock:
+        spot.route.asked()
+        rule, least = spot.route.threshold()
+    vector = await knowledge.vector(spot.asked.question)
+    near = await knowledge.near(spot, vector)
+    look = Look(spot, vector, near)
+    if least <= 1.0 and near:
+        await _serve(knowledge, answers, call, look, rule, least)
+    call.record.looked = call.record.clock()
+    return look
+
+
+async def _serve(knowledge: Knowledge, answers: Answers, call: Call, look: Look, rule: int, least: float) -> None:
+    """Serve the best candidate, if it is good enough, if its answer is still there, and if one more may be served."""
+    entries: dict[bytes, Entry | None] = {}
+    if RULES[rule] == "verifier":  # which also goes by what the others say
+        for each in look.near:
+            if knowledge.judge.known(each.key) is None:
+                entry = entries[each.key] = await knowledge.questions.answer(each.key)
+                if entry is not None:
+                    knowledge.judge.know(each.key, gist(entry.text))
+    best = knowledge.judge.best(look.spot.asked.question, look.near, rule, least)
+    if best is None:
+        return
+    chosen: Near = look.near[best.candidate]
+    entry = entries.get(chosen.key) or await knowledge.questions.answer(chosen.key)
+    age = None if entry is None or not servable(entry) else answers.age(entry)
+    if entry is None or age is None:
+        return
+    chunks = entry.chunks()
+    with knowledge.lock:
+        place: Place | None = look.spot.route.place(best.candidate, best.score)
+        if place is None:
+            return
+        look.spot.route.served(place)
+    call.record.cache = CacheInfo("hit", "semantic", min(1.0, chosen.cosine), age)
+    look.hit = Hit(Complete(chunks), place)
+
+
+class _Listening(Stream):
+    """Passes an answer on, and tells of it once it has come to its end."""
+
+    __slots__ = ("_chunks", "_inner", "_tell")
+
+    def __init__(self, inner: Stream, tell: Callable[[Sequence[Chunk]], object]) -> None:
+        self._inner = inner
+        self._tell = tell
+        self._chunks: list[Chunk] | None = []
+
+    async def pull(self) -> Sequence[Chunk]:
+        batch = await self._inner.pull()
+        if self._chunks is None:
+            return batch
+        if batch:
+            if batch[0].restarted:
+                self._chunks.clear()
+            self._chunks += unshared(batch)
+        else:
+            chunks, self._chunks = self._chunks, None
+            self._tell(chunks)
+        return batch
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

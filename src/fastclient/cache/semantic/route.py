@@ -1,0 +1,129 @@
+"""What one route has learned, and what it may serve: rule and threshold by evidence, within a bound on errors. Pure.
+
+Three scores compete, each between 0 and 1: the verifier's probability, the cosine where no veto forbids the pair, and
+the plain cosine. Which is best differs by traffic, so it is chosen by what was seen (`choice`); how much is served with
+it is another matter, and bounded by what is proved (`account`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from fastclient.cache.semantic.account import Account
+from fastclient.cache.semantic.choice import Choice, Chosen
+
+__all__ = ["RULES", "Mode", "Place", "Route", "Scores", "Terms"]
+
+Mode: TypeAlias = Literal["auto", "shadow", "serve"]
+Scores: TypeAlias = Sequence[float]
+"""Of one candidate, under each of `RULES`."""
+
+RULES: Final = ("verifier", "guarded cosine", "cosine")
+
+_CAREFUL: Final = {"sentence": 0.9, "lexical": 0.95}  # the verifier's probability that "serve" begins with
+_SHARE: Final = 0.7  # of the error allowed, for the threshold: the rest is for what the bound does not know
+_EVERY: Final = 25  # requests from one look at the evidence to the next
+_TRIED: Final = 40  # checked answers, before "serve" goes by what they say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What was asked for. `rate` is the share of served answers that is checked."""
+
+    max_error: float
+    mode: Mode
+    rate: float
+    kind: Literal["sentence", "lexical"]
+
+
+class Place(NamedTuple):
+    """Which candidate is served, by which rule and score, and whether it is checked."""
+
+    candidate: int
+    rule: int
+    score: float
+    checked: bool
+
+
+class Route:
+    """The evidence and the account of one route. Not safe for threads: it belongs to whoever holds its lock."""
+
+    __slots__ = ("_chosen", "_draw", "_since", "_terms", "account", "choice", "labels")
+
+    def __init__(self, terms: Terms, draw: Callable[[], float]) -> None:
+        self._terms = terms
+        self._draw = draw
+        self._since = 0
+        self._chosen: Chosen | None = None
+        self.account = Account(max_error=terms.max_error, rate=terms.rate)
+        self.choice = Choice(len(RULES))
+        self.labels = 0
+
+    def asked(self) -> None:
+        """A request came that might be answered from here."""
+        self.account.asked()
+        self.choice.asked()
+        self._since += 1
+        if self._since >= _EVERY:
+            self._since = 0
+            self._chosen = self.choice.best(self._terms.max_error * _SHARE)
+
+    def place(self, candidate: int, score: float) -> Place | None:
+        """Whether to serve a candidate that scored enough for `threshold`, and whether to check it."""
+        if not self._allowed():
+            return None
+        return Place(candidate, self.threshold()[0], score, self._draw() < self._terms.rate)
+
+    def threshold(self) -> tuple[int, float]:
+        """The rule that serves now, and the score it asks for; one above 1 where nothing is served."""
+        if self._terms.mode == "shadow":
+            return 0, 2.0
+        if self._chosen is not None:
+            return self._chosen.rule, self._chosen.score
+        return 0, _CAREFUL[self._terms.kind] if self._terms.mode == "serve" else 2.0
+
+    def _allowed(self) -> bool:
+        account = self.account
+        if self._terms.mode == "auto":
+            return account.may_serve()
+        return account.wrong + account.right < _TRIED or self._estimate() <= account.max_error
+
+    def _estimate(self) -> float:
+        """The share of requests that got a wrong answer, going by the checks."""
+        account = self.account
+        return account.wrong / self._terms.rate / max(1, account.requests)
+
+    def served(self, place: Place) -> None:
+        """It was."""
+        self.account.serve(checked=place.checked)
+
+    def learned(self, candidates: Sequence[Scores], right: Sequence[bool], *, weight: float = 1.0) -> None:
+        """Which of the candidates would have been right: each rule hears of the one it would have served."""
+        self.labels += 1
+        for rule in range(len(RULES)):
+            best = max(range(len(candidates)), key=lambda number: candidates[number][rule])
+            alone = [0.0] * len(RULES)
+            alone[rule] = candidates[best][rule]
+            self.choice.note(alone, right=right[best], weight=weight)
+
+    def found(self, candidates: Sequence[Scores], right: Sequence[bool], place: Place) -> None:
+        """A check is over. It stands for all that were served and not checked."""
+        self.account.found(right=right[place.candidate])
+        self.learned(candidates, right, weight=1 / self._terms.rate)
+
+    def lost(self) -> None:
+        """A check that never came to an end counts as if it had found the answer wrong."""
+        self.account.found(right=False)
+
+    # --- across restarts ----------------------------------------------------------------------------------------------
+
+    def written(self) -> Mapping[str, Any]:
+        """What is worth keeping: the evidence. The account is not: its promise holds for one process's life."""
+        return self.choice.written()
+
+    def read(self, written: Mapping[str, Any]) -> None:
+        """Begin with the evidence of before. Raises ValueError, TypeError or KeyError if it is none."""
+        self.choice.read(written)
+        self._chosen = self.choice.best(self._terms.max_error * _SHARE)
