@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack, overload
 
@@ -165,6 +165,10 @@ class Client:
 
         ahead = plan(self._core, prompts, options, limit=limit, every=every, when=when, progress=progress)
         return engine().run(ahead.round) if every is None else Schedule(ahead)
+
+    def forget(self, *, namespace: str | None = None, tags: Sequence[str] = (), depends_on: Sequence[str] = ()) -> None:
+        """Forget stored answers. See `AsyncClient.forget`."""
+        engine().run(lambda: self._core.forget(namespace, tags, depends_on))
 
     def with_(self, *, policy: Policy) -> Self:
         """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
@@ -110,10 +110,11 @@ class AsyncClient:
     ) -> Warmed:
         """Get ready what the next calls will need, all of it at once. Failures are reported, not raised.
 
-        Opens so many connections and the cache's store. With a `prompt` (and its `tools` and other options), the
-        provider is asked to read that too, so that its cache holds what later requests begin with; that costs its
-        tokens, and one of output. `tokenizer=True` has OpenAI's vocabulary loaded in the background, and fetched if it
-        is not on this machine; it takes 90 MB. All of it takes `timeout` seconds at most, by default 60.
+        Opens so many connections and the cache's store, and has an embedder load what it needs. With a `prompt` (and
+        its `tools` and other options), the provider is asked to read that too, so that its cache holds what later
+        requests begin with; that costs its tokens, and one of output. `tokenizer=True` has OpenAI's vocabulary loaded
+        in the background, and fetched if it is not on this machine; it takes 90 MB. All of it takes `timeout` seconds
+        at most, by default 60.
         """
         request = None if prompt is None else self._core.ask(prompt, options)
         return await self._core.warm(connections, request, tokenizer, options.get("timeout"))
@@ -183,6 +184,18 @@ class AsyncClient:
         if every is not None:
             await ahead.rounds()
         return await ahead.round()
+
+    async def forget(
+        self, *, namespace: str | None = None, tags: Sequence[str] = (), depends_on: Sequence[str] = ()
+    ) -> None:
+        """Forget stored answers: those asked with one of these `tags`, or that `depends_on` one of these documents.
+
+        Both are names given with the calls: `chat(..., tags=["prices"], depends_on=["handbook.pdf"])`. With a
+        `namespace`, only its answers. Without tags and documents, all answers of the namespace, by default this
+        client's; one that is kept in memory takes the other namespaces' with it. Who shares a folder forgets them too;
+        with a `RedisStore`, other processes go on with what they have in memory. Raises ConfigError without a cache.
+        """
+        await self._core.forget(namespace, tags, depends_on)
 
     def with_(self, *, policy: Policy) -> Self:
         """A copy with another policy, sharing connections and statistics. Closing the copy leaves them open."""

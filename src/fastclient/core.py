@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import getrandbits
@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from fastclient.cache.exact import Answers, cached, stored
-from fastclient.cache.key import Keys, keyed
+from fastclient.cache.key import Keys, keyed, tag_of
 from fastclient.cache.revive import revival
 from fastclient.cache.store import Remote
 from fastclient.checks import instance, seconds, whole
@@ -36,7 +36,7 @@ from fastclient.observe.timed import TimedStream, timed
 from fastclient.observe.timing import CallRecord
 from fastclient.prompt.tokens import Count, estimated
 from fastclient.providers.resolve import resolved
-from fastclient.request import checked
+from fastclient.request import checked, labels
 from fastclient.tail.deadline import deadline
 from fastclient.tail.layers import layers
 from fastclient.tail.share import Flights, shared
@@ -281,6 +281,8 @@ class Core:
         steps += self.warming.items()
         if self._store is not None:
             steps.append(("store", threaded(self._store.open)))
+        if self._knowledge is not None:
+            steps.append(("embedder", self._knowledge.warm))
         if tokenizer:
             steps.append(("tokenizer", threaded(self._load_tokenizer)))
         if prompt is not None:
@@ -312,6 +314,23 @@ class Core:
 
         counting(self.target.model).load()
 
+    async def forget(self, namespace: str | None, tags: Sequence[str], depends_on: Sequence[str]) -> None:
+        """Forget answers, in the semantic cache too. Runs on an event loop."""
+        self._open.check()
+        answers = self._answers()
+        if answers is None:
+            raise ConfigError.at("forget", "needs a cache: Policy(cache=Cache())")
+        if namespace is not None:
+            instance("namespace", namespace, str)
+        given = labels(tags, depends_on)
+        if namespace is None and not given:
+            namespace = answers.namespace
+        before = time()
+        await anyio.to_thread.run_sync(answers.forget, namespace, given)
+        if self._knowledge is not None:
+            tag = None if namespace is None else tag_of(namespace)
+            await self._knowledge.questions.forget(tag, given, before)
+
     def count(self, request: Request) -> Count:
         """The tokens of a prompt as it would be sent."""
         return (self._shaping or _shaping(None, self.target)).count(request)
@@ -342,6 +361,8 @@ class Core:
         """Close the connections, and end the waiting for one. A blocking client's store is closed on its own thread."""
         try:
             self._upstreams.close()
+            if self._knowledge is not None:
+                await self._knowledge.aclose()
             if self._store is not None and not self.blocking:
                 await anyio.to_thread.run_sync(self.close_store)
         finally:

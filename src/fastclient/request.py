@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, TypedDict
 
 from fastclient.checks import instance, meant, one_of, seconds, whole
@@ -12,7 +13,7 @@ from fastclient.errors import ConfigError
 from fastclient.parts import Part, laid_out
 from fastclient.types import CacheMode, Message, Messages, Priority, Recovery, Request
 
-__all__ = ["Options", "checked", "owned", "snapshot", "steering"]
+__all__ = ["Options", "checked", "labels", "owned", "snapshot", "steering"]
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _NULLABLE = ("priority", "cache")  # None is no way to leave these out
@@ -24,7 +25,7 @@ _TAKEN = {
 
 
 class Options(TypedDict, total=False):
-    """What may be said beside the messages of one call. The first eight steer fastclient; the rest is the provider's.
+    """What may be said beside the messages of one call. The first ten steer fastclient; the rest is the provider's.
 
     Provider parameters have OpenAI's names and are translated for others. Names not listed here are passed on as they
     are; `extra_body` does the same in a way type checkers accept.
@@ -34,6 +35,8 @@ class Options(TypedDict, total=False):
     namespace: str | None
     cache: CacheMode
     samples: int | None
+    tags: Sequence[str] | None
+    depends_on: Sequence[str] | None
     timeout: float | None
     hedge: bool | None
     recover: Recovery | None
@@ -57,6 +60,8 @@ class Options(TypedDict, total=False):
 
 def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
     """The request for these words. Raises ConfigError naming the field and the value."""
+    if not options and type(messages) is str and messages:  # by far the most common words
+        return Request(messages=({"role": "user", "content": messages},), params={}, metadata={})
     params: dict[str, Any] = {}
     steering: dict[str, Any] = {}
     for name, value in options.items():
@@ -72,6 +77,8 @@ def checked(messages: Messages, options: Mapping[str, Any]) -> Request:
         name = next(iter(_TAKEN.keys() & params))
         shown = "" if name == "messages" else f"{reprlib.repr(params[name])} "
         raise ConfigError.at(name, f"{shown}cannot be given here: it {_TAKEN[name]}")
+    if "tags" in steering or "depends_on" in steering:
+        steering["labels"] = labels(steering.pop("tags", ()), steering.pop("depends_on", ()))
     if params.get("n", 1) != 1:
         raise ConfigError.of("n", params["n"], "must be 1: a reply holds one answer")
     if isinstance(messages, (list, tuple)) and any(isinstance(each, Part) for each in messages):
@@ -108,6 +115,26 @@ def _kind(kind: type) -> Callable[[str, Any], Any]:
 def _duration(name: str, value: object) -> object:
     seconds(name, value)
     return value
+
+
+def _names(name: str, value: object) -> object:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence) or not all(map(_is_name, value)):
+        raise ConfigError.of(name, value, "must be a list of texts that are not empty")
+    return tuple(value)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def labels(tags: Sequence[str], depends_on: Sequence[str]) -> tuple[str, ...]:
+    """What answers are forgotten by: a hash of each tag and each document, so that a store shows no names."""
+    _names("tags", tags)
+    _names("depends_on", depends_on)
+    named = [*(("tag", each) for each in tags), *(("document", each) for each in depends_on)]
+    return tuple(
+        blake2b(f"{kind} {name}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest() for kind, name in named
+    )
 
 
 def _number(name: str, value: object) -> object:
@@ -154,15 +181,19 @@ def snapshot(request: Request) -> Request:
     """The same request, out of its caller's reach: what the caller does to nested parts from now on does not show."""
     if request.original is not None:
         return request  # it came as bytes: nobody else has its parts
-    if _flat(request.params) and all(map(_flat, request.messages)):
+    if _flat((request.params, *request.messages)):
         return request  # the mappings themselves are ours already
     messages = tuple(owned(message) for message in request.messages)
     return replace(request, messages=messages, params=owned(request.params))
 
 
-def _flat(parts: Mapping[str, object]) -> bool:
-    """Whether these are texts and numbers only, which nobody can change."""
-    return _UNCHANGING.issuperset(map(type, parts.values()))
+def _flat(mappings: Iterable[Mapping[str, object]]) -> bool:
+    """Whether there are texts and numbers only in these, which nobody can change."""
+    for mapping in mappings:
+        for name in mapping:
+            if type(mapping[name]) not in _UNCHANGING:
+                return False
+    return True
 
 
 def owned(value: Any, depth: int = 0) -> Any:
@@ -180,6 +211,8 @@ _STEERING: Mapping[str, Callable[[str, Any], Any]] = {
     "namespace": _kind(str),
     "cache": _among("use", "refresh", "off"),
     "samples": _number,
+    "tags": _names,
+    "depends_on": _names,
     "timeout": _duration,
     "hedge": _kind(bool),
     "recover": _among("restart", "resume"),

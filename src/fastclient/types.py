@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARTS",
+    "PLAIN",
     "Attempt",
     "Basis",
     "CacheInfo",
@@ -72,7 +73,8 @@ class Shape(NamedTuple):
     documents: tuple[Documents, ...] = ()
 
 
-_PLAIN = Shape()
+PLAIN = Shape()
+"""That of messages of which the caller said nothing."""
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: that takes much longer to make
@@ -80,7 +82,8 @@ class Request:
     """What the caller asked, checked, in OpenAI's words; a provider translates it when it is sent. Never changed.
 
     `original` is the request as another library wrote it, with that library's `timeouts`; `repeated` says that the
-    library asks this again because it failed before. `work` is the call of a function in a provider's place.
+    library asks this again because it failed before. `work` is the call of a function in a provider's place. `labels`
+    are what an answer is forgotten by: hashes of tags and documents.
     """
 
     messages: tuple[Message, ...] = field(repr=False)
@@ -92,8 +95,9 @@ class Request:
     hedge: bool | None = None
     recover: Recovery | None = None
     samples: int | None = None
+    labels: tuple[str, ...] = ()
     metadata: Mapping[str, object] = field(default_factory=dict, repr=False)
-    shape: Shape = _PLAIN
+    shape: Shape = PLAIN
     original: Original | None = field(default=None, repr=False)
     timeouts: Timeouts | None = None
     repeated: bool = False
@@ -397,21 +401,21 @@ class Call:
     loop: object | None = field(default=None, repr=False)
 
     def copy(self) -> Call:
-        """The same once more, for a layer that changes it and passes it on. Takes a quarter of what `replace` does."""
-        return Call(
-            id=self.id,
-            request=self.request,
-            target=self.target,
-            deadline=self.deadline,
-            record=self.record,
-            role=self.role,
-            tokens=self.tokens,
-            patience=self.patience,
-            alternative=self.alternative,
-            attempt=self.attempt,
-            place=self.place,
-            key=self.key,
-            prompt=self.prompt,
-            layout=self.layout,
-            loop=self.loop,
-        )
+        """The same once more, for a layer that changes it and passes it on. Takes a tenth of what `replace` does."""
+        copy = object.__new__(Call)
+        copy.id = self.id
+        copy.request = self.request
+        copy.target = self.target
+        copy.deadline = self.deadline
+        copy.record = self.record
+        copy.role = self.role
+        copy.tokens = self.tokens
+        copy.patience = self.patience
+        copy.alternative = self.alternative
+        copy.attempt = self.attempt
+        copy.place = self.place
+        copy.key = self.key
+        copy.prompt = self.prompt
+        copy.layout = self.layout
+        copy.loop = self.loop
+        return copy

@@ -37,10 +37,24 @@ class Entry:
     """
 
     __slots__ = (
-        *("_blocks", "_came", "_packed", "finish_reason", "loose", "model", "problem", "reasoning", "size", "stored"),
+        *(
+            "_blocks",
+            "_came",
+            "_packed",
+            "finish_reason",
+            "labels",
+            "loose",
+            "model",
+            "problem",
+            "reasoning",
+            "size",
+            "stored",
+        ),
         *("text", "tool_calls", "usage"),
     )
 
+    labels: tuple[str, ...]
+    """What it depends on, and what it is tagged with."""
     loose: bool
     """Whether it is kept as it came, which takes several times the room."""
     size: int
@@ -59,6 +73,7 @@ class Entry:
         blocks: tuple[Mapping[str, object], ...] = (),
         packed: bytes = b"",
         problem: Mapping[str, Any] | None = None,
+        labels: tuple[str, ...] = (),
     ) -> None:
         self.stored = float(stored)
         self.text = text
@@ -72,20 +87,21 @@ class Entry:
         self._packed = packed
         self.loose = False
         self.problem = problem
+        self.labels = labels
 
     @classmethod
-    def of(cls, chunks: Sequence[Chunk], *, stored: float) -> Entry:
+    def of(cls, chunks: Sequence[Chunk], *, stored: float, labels: tuple[str, ...] = ()) -> Entry:
         """The entry for an answer that came in these chunks. It keeps them as they are, if nobody can change them."""
         came = Came.of(chunks)
         if came is None:
-            return cls._tight(chunks, stored)
+            return cls._tight(chunks, stored, labels)
         entry = cls.__new__(cls)
-        entry.stored, entry.problem, entry.loose = float(stored), None, True
+        entry.stored, entry.problem, entry.loose, entry.labels = float(stored), None, True, labels
         entry._came, entry._packed, entry._blocks = came, b"", b""
         return entry
 
     @classmethod
-    def _tight(cls, chunks: Sequence[Chunk], stored: float) -> Entry:
+    def _tight(cls, chunks: Sequence[Chunk], stored: float, labels: tuple[str, ...]) -> Entry:
         answer = Answer()
         answer.add(chunks)
         return cls(
@@ -98,6 +114,7 @@ class Entry:
             usage=answer.usage,
             blocks=answer.blocks,
             packed=_packed(chunks),
+            labels=labels,
         )
 
     if not TYPE_CHECKING:  # a checker would take it as leave to ask for any name
@@ -115,7 +132,7 @@ class Entry:
 
     def tight(self) -> Entry:
         """The same in as little room as it goes. Costs some 20 microseconds, and one or two more for each chunk."""
-        return self if self._came is None else self._tight(self._came.chunks(), self.stored)
+        return self if self._came is None else self._tight(self._came.chunks(), self.stored, self.labels)
 
     @property
     def packed(self) -> bytes:
@@ -164,6 +181,7 @@ class Entry:
             [getattr(self.usage, name) for name in _COUNTS],
             self.blocks,
             self.problem,
+            *((self.labels,) if self.labels else ()),
         )
         written = orjson.dumps(head)
         return b"".join((_MAGIC, len(written).to_bytes(4, "big"), written, self.packed))
@@ -174,7 +192,7 @@ class Entry:
         if data[:4] != _MAGIC:
             raise ValueError("not an entry, or one of another version")
         end = 8 + int.from_bytes(data[4:8], "big")
-        stored, text, reasoning, tools, finish_reason, model, usage, blocks, problem = orjson.loads(
+        stored, text, reasoning, tools, finish_reason, model, usage, blocks, problem, *rest = orjson.loads(
             memoryview(data)[8:end]
         )
         if not (type(stored) is float and type(text) is str and type(reasoning) is str):
@@ -190,12 +208,14 @@ class Entry:
             blocks=tuple(blocks),
             packed=data[end:],
             problem=problem,
+            labels=tuple(map(str, rest[0])) if rest else (),
         )
 
     def _measured(self) -> int:
+        labels = getsizeof(self.labels) + sum(map(getsizeof, self.labels)) if self.labels else 0
         if self._came is not None:
-            return getsizeof(self) + self._came.size
-        whole = sum(map(getsizeof, (self, self.text, self._packed, self.usage, self.stored)))
+            return getsizeof(self) + self._came.size + labels
+        whole = labels + sum(map(getsizeof, (self, self.text, self._packed, self.usage, self.stored)))
         whole += getsizeof(self.reasoning) if self.reasoning else 0
         for call in self.tool_calls:
             whole += sum(map(getsizeof, (call, call.id, call.name, call.arguments)))

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from fastclient.cache.entry import Entry
 from fastclient.cache.freshness import freshness, lifetime
 from fastclient.cache.key import Keys, tag_of
+from fastclient.cache.labels import Marks
 from fastclient.cache.replay import Nap, Replay
 from fastclient.cache.store import Found, Store
 from fastclient.config import Cache
 from fastclient.engine.complete import Complete
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream, unshared
-from fastclient.errors import BadRequest, NotFound, ProviderError
+from fastclient.errors import BadRequest, ConfigError, NotFound, ProviderError
 from fastclient.providers.repeat import repeatable
 from fastclient.request import snapshot
 from fastclient.target import Target
@@ -48,6 +49,7 @@ class Answers:
         self._pause = 1 / cache.pace if cache.pace else 0.0
         self._nap = nap
         self.now = now
+        self._marks = Marks(store, now, cache.ttl + cache.stale)
         self._tag = tag_of(cache.namespace)
         self._tags: dict[str, bytes] = {}
         self._turns: dict[bytes, int] = {}
@@ -67,14 +69,31 @@ class Answers:
         self._turns[key] = turn + 1
         return self._keys.key(request, turn % samples)
 
+    @property
+    def namespace(self) -> str:
+        """The one of calls that name none."""
+        return self._cache.namespace
+
     def around(self, request: Request) -> bytes | None:
         """What stands for a request, if only its words count; None for what JSON cannot say."""
         return self._keys.key(request)
 
-    def age(self, entry: Entry) -> float | None:
+    def age(self, call: Call, entry: Entry) -> float | None:
         """How many seconds ago an entry was stored, if it may still be served as fresh."""
         age = max(0.0, self.now() - entry.stored)
-        return age if freshness(entry, age, self._cache) == "hit" else None
+        if freshness(entry, age, self._cache) != "hit" or (entry.labels and self._marks.cover(entry, self.tag(call))):
+            return None
+        return age
+
+    def forget(self, namespace: str | None, labels: Sequence[str]) -> None:
+        """Forget what has one of the labels, in one namespace or all of them; without labels, all of a namespace."""
+        if labels:
+            self._marks.forget(labels, None if namespace is None else tag_of(namespace))
+        else:
+            purge = getattr(self.store, "purge", None)
+            if purge is None:
+                raise ConfigError.of("cache.store", self.store, "cannot forget a namespace: it has no purge")
+            purge(namespace)
 
     def lifetime(self, entry: Entry) -> float:
         """Seconds for which an entry is worth keeping."""
@@ -101,7 +120,7 @@ class Answers:
         entry, source = found
         age = max(0.0, self.now() - entry.stored)
         state = freshness(entry, age, self._cache)
-        if state == "miss":
+        if state == "miss" or (entry.labels and self._marks.cover(entry, self.tag(call))):
             return None
         pieces: Sequence[Chunk] = ()
         try:
@@ -144,7 +163,7 @@ class Answers:
             return
         ending = _ending(chunks)
         if ending in _BY_ITSELF or (ending == "length" and _limited(call.request)):
-            self.keep(call, Entry.of(chunks, stored=self.now()))
+            self.keep(call, Entry.of(chunks, stored=self.now(), labels=call.request.labels))
 
     def refused(self, call: Call, error: ProviderError) -> None:
         """Keep a refusal, if it would come again. A renewal that is refused leaves the old answer where it is."""

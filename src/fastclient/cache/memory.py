@@ -103,6 +103,13 @@ class MemoryStore(Locked):
             self._loose.clear()
             self._bytes = 0
 
+    def purge(self, namespace: str | None = None) -> int:  # noqa: ARG002
+        """Forget everything: it does not know which namespace an answer is of. Returns how many there were."""
+        with self.lock:
+            count = len(self._entries)
+            self.clear()
+            return count
+
     def close(self) -> None:
         """Nothing to do: memory needs no good-bye, and other clients may use it."""
 

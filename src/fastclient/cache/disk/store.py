@@ -127,6 +127,10 @@ class DiskStore:
         except Exception:
             self._tally.add("failures")
 
+    def flush(self) -> None:
+        """Write what waits, for two seconds at most: then other processes find it too."""
+        self._writer.close(_CLOSE)
+
     def close(self) -> None:
         """Write what waits, for two seconds at most, and close files and connections. Opens again when it is used."""
         try:

@@ -11,11 +11,14 @@ from typing import Final
 import orjson
 
 from fastclient.errors import ConfigError
+from fastclient.locks import Locked
 
 __all__ = ["Audit", "Served", "read"]
 
 _LARGEST: Final = 16 * 2**20  # bytes; then it goes on in a new file, and the old one is kept beside it
 _LINE: Final = 2**20
+# No link is followed, and nothing is waited for: a pipe without a reader is an error.
+_CAREFUL: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +35,25 @@ class Served:
     answer: str = ""
 
 
-class Audit:
+class Audit(Locked):
     """Appends to a file that nobody else can read. Raises OSError where the system refuses."""
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
+        super().__init__()
         self._file = Path(file).expanduser()
 
     def write(self, served: Served) -> None:
-        """Write one line."""
+        """Write one line. Safe from any thread."""
+        with self.lock:  # two that find the file full at once would throw one of them away
+            self._append(orjson.dumps(asdict(served), option=orjson.OPT_APPEND_NEWLINE))
+
+    def _append(self, line: bytes) -> None:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _CAREFUL
         descriptor = os.open(self._file, flags, 0o600)
         try:
-            os.write(descriptor, orjson.dumps(asdict(served), option=orjson.OPT_APPEND_NEWLINE))
+            if os.write(descriptor, line) < len(line):
+                raise OSError("no room for all of a line")
             full = os.fstat(descriptor).st_size > _LARGEST
         finally:
             os.close(descriptor)

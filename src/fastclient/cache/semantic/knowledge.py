@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from random import random
+from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import orjson
 
-from fastclient.cache.embedders.port import Embedder, embedded
+from fastclient.cache.embedders.port import Embedder, embedded, quick
 from fastclient.cache.entry import Entry
 from fastclient.cache.exact import Answers
 from fastclient.cache.semantic.asked import Asked
@@ -25,6 +28,7 @@ from fastclient.cache.semantic.port import Near, Questions
 from fastclient.cache.semantic.report import SemanticStats
 from fastclient.cache.semantic.route import Route, Terms
 from fastclient.cache.store import Store
+from fastclient.engine.detached import Work, behind
 from fastclient.locks import Locked
 from fastclient.types import Call
 
@@ -39,6 +43,9 @@ logger = logging.getLogger("fastclient")
 _LOOKED_AT: Final = 5  # candidates
 _ROUTES: Final = 1000
 _OFTEN: Final = 100  # labels from one writing down to the next
+_SOON: Final = (10, 25, 50)  # the first labels are written down sooner: many processes see few
+_PATIENCE: Final = 2.0  # seconds a lookup may take, if it has to wait for anything
+_REST: Final = 10.0  # seconds in which nothing is looked for after one that took longer
 _LASTING: Final = 30 * 86_400.0  # seconds for which a route's evidence is kept
 
 
@@ -71,11 +78,17 @@ class Knowledge(Locked):
         self.judge = Judge(kind)
         self.audit = None if semantic.audit is None else Audit(semantic.audit)
         self.failures = 0
+        self.kept = 0
         self._terms = Terms(max_error=semantic.max_error, mode=semantic.mode, rate=semantic.rate, kind=kind)
         self._store = store
         self._draw = draw
         self._dim = 0
         self._routes: OrderedDict[bytes, Route] = OrderedDict()
+        self._unwritten: dict[bytes, tuple[Route, bytes, float]] = {}  # by name: with the tag, and when it last learned
+        self._works = semantic.index is None and quick(embedder)  # nothing is waited for in a lookup
+        self._rests_until = 0.0
+        self._lessons: dict[object, tuple[int, Callable[[], object]]] = {}  # thread, and how to end it
+        self._closed = False
 
     def spot(self, call: Call, asked: Asked, answers: Answers) -> Spot | None:
         """Where the question of a call stands; None if JSON cannot say what stands around it."""
@@ -100,6 +113,48 @@ class Knowledge(Locked):
         """The nearest questions that are worth a look."""
         return self.judge.near(await self.questions.nearest(spot.partition, vector, _LOOKED_AT))
 
+    async def warm(self) -> None:
+        """Have the embedder load what it needs, and the questions open their files."""
+        vector = await self.vector("Hello")
+        await self.questions.nearest(bytes(32), vector, 1)
+
+    # --- work behind the callers' backs -------------------------------------------------------------------------------
+
+    def behind(self, work: Work) -> None:
+        """Do something nobody waits for. It ends with the client, if not before."""
+        if self._closed:
+            return
+        name = object()
+
+        async def lesson() -> None:
+            try:
+                await work()
+            finally:
+                self._lessons.pop(name, None)
+
+        self._lessons[name] = get_ident(), behind(lesson)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is asked for any more."""
+        return self._closed
+
+    async def aclose(self) -> None:
+        """End what goes on behind the callers' backs, write down what was learned, let go of files and connections."""
+        self._closed = True
+        lessons, self._lessons = self._lessons, {}
+        for thread, cancel in list(lessons.values()):
+            if thread == get_ident():  # another thread's loop ends its own
+                cancel()
+        try:
+            with self.lock:
+                unwritten, self._unwritten = self._unwritten, {}
+            for name in unwritten:
+                self._write(name, *unwritten[name])
+            await self.questions.aclose()
+        except Exception as error:
+            self.failed("closing the questions", error)
+
     def failed(self, what: str, error: Exception) -> None:
         """Something did not work; the call goes on without it."""
         self.failures += 1
@@ -108,7 +163,7 @@ class Knowledge(Locked):
     def stats(self) -> SemanticStats:
         """The sum over all routes."""
         with self.lock:
-            return SemanticStats.of(list(self._routes.values()), self.failures)
+            return SemanticStats.of(list(self._routes.values()), self.kept, self.failures)
 
     # --- evidence, across restarts ------------------------------------------------------------------------------------
 
@@ -119,7 +174,9 @@ class Knowledge(Locked):
                 route = self._routes[name] = Route(self._terms, self._draw)
                 self._read(name, route)
                 if len(self._routes) > _ROUTES:
-                    self._routes.popitem(last=False)
+                    oldest, _ = self._routes.popitem(last=False)
+                    if oldest in self._unwritten:
+                        self._write(oldest, *self._unwritten.pop(oldest))
             else:
                 self._routes.move_to_end(name)
             return route
@@ -130,12 +187,19 @@ class Knowledge(Locked):
             return
         try:
             route.read(orjson.loads(found.entry.text))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             logger.warning("what a route had learned before cannot be read")
 
     def labelled(self, spot: Spot, now: float) -> None:
         """The route has learned something; now and then that is written down."""
-        if spot.route.labels % _OFTEN == 0:
-            with self.lock:
-                text = orjson.dumps(spot.route.written()).decode()
-            self._store.put(spot.name, Entry(stored=now, text=text), tag=spot.tag, lifetime=_LASTING)
+        with self.lock:
+            self._unwritten[spot.name] = spot.route, spot.tag, now
+            due = spot.route.labels % _OFTEN == 0 or spot.route.labels in _SOON
+            if due:
+                self._write(spot.name, *self._unwritten.pop(spot.name))
+
+    def _write(self, name: bytes, route: Route, tag: bytes, now: float) -> None:
+        """Write down what a route has learned."""
+        with self.lock:
+            text = orjson.dumps(route.written()).decode()
+        self._store.put(name, Entry(stored=now, text=text), tag=tag, lifetime=_LASTING)

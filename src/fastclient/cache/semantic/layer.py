@@ -18,7 +18,6 @@ from fastclient.cache.semantic.lessons import Hit, Look, Teacher, servable
 from fastclient.cache.semantic.port import Near
 from fastclient.cache.semantic.route import RULES, Place
 from fastclient.engine.complete import Complete
-from fastclient.engine.detached import behind
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream, unshared
 from fastclient.types import CacheInfo, Call, Chunk
@@ -33,47 +32,54 @@ def semantic(knowledge: Knowledge, answers: Answers, teacher: Callable[[Handler]
         teach = teacher(handler)
 
         async def looking(call: Call) -> Stream:
-            found = None if call.key is None else asked(call.request)
-            if found is None or isinstance(found, str):
-                return await handler(call)
-            look: Look | None = None
-            try:
-                spot = knowledge.spot(call, found, answers)
-                if spot is not None:
-                    look = await _looked(knowledge, answers, call, spot)
-            except Exception as error:
-                knowledge.failed("looking for questions like this one", error)
+            look = None if call.key is None else await _looked(knowledge, answers, call)
             if look is None:
                 return await handler(call)
             hit = look.hit
             if hit is not None:
-                behind(lambda: teach.served(call, look, hit))
+                if hit.place.checked or knowledge.audit is not None:
+                    knowledge.behind(lambda: teach.served(call, look, hit))
                 return hit.answer
             stream = await handler(call)
             if isinstance(stream, Complete):
-                behind(lambda: teach.answered(call, look, unshared(stream.chunks)))
+                knowledge.behind(lambda: teach.answered(call, look, unshared(stream.chunks)))
                 return stream
-            return _Listening(stream, lambda chunks: behind(lambda: teach.answered(call, look, chunks)))
+            return _Listening(stream, lambda chunks: knowledge.behind(lambda: teach.answered(call, look, chunks)))
 
         return looking
 
     return layer
 
 
-async def _looked(knowledge: Knowledge, answers: Answers, call: Call, spot: Spot) -> Look:
-    """Look for questions like this one, and for an answer that may be served."""
-    if call.request.cache != "use":
-        return Look(spot)
+async def _looked(knowledge: Knowledge, answers: Answers, call: Call) -> Look | None:
+    """Look for questions like this one, and for an answer that may be served. None if this call is left alone."""
+    try:
+        found = None if knowledge.resting or answers.samples(call.request) > 1 else asked(call.request)
+        if found is None or isinstance(found, str):
+            return None
+        spot = knowledge.spot(call, found, answers)
+        if spot is None:
+            return None
+        look = Look(spot)
+        if call.request.cache == "use":
+            await _search(knowledge, answers, call, look)
+        return look
+    except Exception as error:
+        knowledge.failed("looking for questions like this one", error)
+        return None
+
+
+async def _search(knowledge: Knowledge, answers: Answers, call: Call, look: Look) -> None:
+    route, record = look.spot.route, call.record
     with knowledge.lock:
-        spot.route.asked()
-        rule, least = spot.route.threshold()
-    vector = await knowledge.vector(spot.asked.question)
-    near = await knowledge.near(spot, vector)
-    look = Look(spot, vector, near)
-    if least <= 1.0 and near:
-        await _serve(knowledge, answers, call, look, rule, least)
-    call.record.looked = call.record.clock()
-    return look
+        route.asked()
+        rule, least = route.threshold()
+    try:
+        look.vector, look.near = await knowledge.look(look.spot, call.deadline - record.clock())
+        if least <= 1.0 and look.near:
+            await _serve(knowledge, answers, call, look, rule, least)
+    finally:
+        record.looked = record.clock()
 
 
 async def _serve(knowledge: Knowledge, answers: Answers, call: Call, look: Look, rule: int, least: float) -> None:
@@ -90,10 +96,14 @@ async def _serve(knowledge: Knowledge, answers: Answers, call: Call, look: Look,
         return
     chosen: Near = look.near[best.candidate]
     entry = entries.get(chosen.key) or await knowledge.questions.answer(chosen.key)
-    age = None if entry is None or not servable(entry) else answers.age(entry)
+    age = None if entry is None or not servable(entry) else answers.age(call, entry)
     if entry is None or age is None:
         return
-    chunks = entry.chunks()
+    try:
+        chunks = entry.chunks()
+    except Exception:
+        await knowledge.questions.remove(chosen.key)  # or each lookup would stumble over it
+        raise
     with knowledge.lock:
         place: Place | None = look.spot.route.place(best.candidate, best.score)
         if place is None:

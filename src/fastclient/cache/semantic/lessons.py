@@ -22,17 +22,22 @@ from fastclient.cache.semantic.knowledge import Knowledge, Spot
 from fastclient.cache.semantic.port import Known, Near
 from fastclient.cache.semantic.route import RULES, Place
 from fastclient.engine.complete import Complete
+from fastclient.observe.timing import CallRecord
 from fastclient.types import Call, Chunk
 
 if TYPE_CHECKING:
     from fastclient.cache.embedders.vectors import Vectors
 
-__all__ = ["Agree", "Hit", "Look", "Teacher", "servable"]
+__all__ = ["Again", "Agree", "Hit", "Look", "Teacher", "servable"]
 
 Agree: TypeAlias = Callable[[str, str], bool | Awaitable[bool]]
 """Whether two answers say the same."""
 
+Again: TypeAlias = Callable[[Call], Awaitable[tuple[Sequence[Chunk], CallRecord]]]
+"""Asks the provider what a call asks, for nobody."""
+
 _AGAIN: Final = (5.0, 60.0)  # seconds to wait before a check that failed is tried again
+_JUDGING: Final = 60.0  # seconds that a coroutine function may take to compare two answers
 
 
 class Hit(NamedTuple):
@@ -64,7 +69,7 @@ class Teacher:
         self,
         knowledge: Knowledge,
         answers: Answers,
-        again: Callable[[Call], Awaitable[Sequence[Chunk]]],
+        again: Again,
         agree: Agree | None,
     ) -> None:
         self._knowledge = knowledge
@@ -77,7 +82,7 @@ class Teacher:
         record, knowledge = call.record, self._knowledge
         if record.lender is not None or not record.kept or call.key is None:
             return  # another call's lesson, or no answer for others
-        entry = Entry.of(chunks, stored=self._answers.now())
+        entry = Entry.of(chunks, stored=self._answers.now(), labels=call.request.labels)
         if not servable(entry):
             return
         try:
@@ -93,20 +98,32 @@ class Teacher:
 
     async def served(self, call: Call, look: Look, hit: Hit) -> None:
         """An answer was served: check it if the coin says so, and write down what it was."""
-        right = await self._checked(call, look, hit) if hit.place.checked else None
+        right: bool | None = None
+        try:
+            if hit.place.checked:
+                right = await self._checked(call, look, hit)
+        finally:
+            if self._knowledge.audit is not None:
+                with anyio.CancelScope(shield=True):  # what was served is written down also where a check is broken off
+                    await self._written(look, hit, right)
+
+    async def _written(self, look: Look, hit: Hit, right: bool | None) -> None:
         audit, chosen = self._knowledge.audit, look.near[hit.place.candidate]
-        if audit is not None:
-            line = Served(
-                at=self._answers.now(),
-                asked=look.spot.asked.question,
-                stored=chosen.question,
-                cosine=round(chosen.cosine, 4),
-                rule=RULES[hit.place.rule],
-                score=round(hit.place.score, 4),
-                right=right,
-                answer=hit.answer.whole.text,
-            )
-            await anyio.to_thread.run_sync(audit.write, line)
+        line = Served(
+            at=self._answers.now(),
+            asked=look.spot.asked.question,
+            stored=chosen.question,
+            cosine=round(chosen.cosine, 4),
+            rule=RULES[hit.place.rule],
+            score=round(hit.place.score, 4),
+            right=right,
+            answer=hit.answer.whole.text,
+        )
+        try:
+            if audit is not None:
+                await anyio.to_thread.run_sync(audit.write, line)
+        except Exception as error:
+            self._knowledge.failed("writing down what was served", error)
 
     async def _checked(self, call: Call, look: Look, hit: Hit) -> bool | None:
         """Ask the provider after all, and compare. None if it never answered."""
@@ -121,7 +138,7 @@ class Teacher:
                 route.found(scores, right, hit.place)
                 settled = True
             knowledge.labelled(look.spot, self._answers.now())
-            if call.key is not None and servable(entry):
+            if call.key is not None:
                 await self._keep(call.key, look, entry)
             return right[hit.place.candidate]
         except Exception as error:
@@ -133,13 +150,18 @@ class Teacher:
                     route.lost()
 
     async def _asked(self, call: Call) -> Entry | None:
+        """The provider's own answer; None if none came that would be kept, however often it was asked."""
         for pause in (*_AGAIN, None):
             try:
-                return Entry.of(await self._again(call), stored=self._answers.now())
+                chunks, record = await self._again(call)
+                entry = Entry.of(chunks, stored=self._answers.now(), labels=call.request.labels)
+                if (record.lender or record).kept and servable(entry):
+                    return entry  # others are cut, filtered or another model's, and say nothing about what was served
             except Exception as error:
                 self._knowledge.failed("asking again for a check", error)
-            if pause is not None:
-                await anyio.sleep(pause)
+            if pause is None or self._knowledge.closed:
+                break
+            await anyio.sleep(pause)
         return None
 
     async def _compared(
@@ -149,23 +171,38 @@ class Teacher:
 
         What was served is compared as it was served, whatever is kept under its key now.
         """
-        knowledge, right = self._knowledge, []
+        knowledge = self._knowledge
+        texts: list[str | None] = []
         for number, each in enumerate(near):
             if hit is not None and number == hit.place.candidate:
                 text: str | None = hit.answer.whole.text
             else:
                 stored = await knowledge.questions.answer(each.key)
-                text = None if stored is None or stored.problem is not None else stored.text
+                text = None if stored is None or not servable(stored) else stored.text
             if text is not None:
                 knowledge.judge.know(each.key, gist(text))
-            right.append(text is not None and await self._same(text, entry.text))
+            texts.append(text)
+        right = await self._same(texts, entry.text)
         return list(knowledge.judge.scores(look.spot.asked.question, near)), right
 
-    async def _same(self, one: str, other: str) -> bool:
-        if self._agree is None:
-            return alike(one, other)
-        said = self._agree(one, other)
-        return bool(await said if isawaitable(said) else said)
+    async def _same(self, texts: Sequence[str | None], new: str) -> list[bool]:
+        """Which of the texts say the same as the new one. What users give us to judge by may take its time."""
+        agree = self._agree
+        if agree is None:
+            return [text is not None and alike(text, new) for text in texts]
+        if iscoroutinefunction(agree) or iscoroutinefunction(getattr(agree, "__call__", None)):  # noqa: B004
+            said: list[bool | Awaitable[bool]] = [text is not None and agree(text, new) for text in texts]
+        else:
+            judged = [lambda text=text: text is not None and agree(text, new) for text in texts]
+            said = await anyio.to_thread.run_sync(lambda: [judge() for judge in judged])
+        right: list[bool] = []
+        for each in said:
+            if isawaitable(each):
+                with anyio.fail_after(_JUDGING):
+                    right.append(bool(await each))
+            else:
+                right.append(bool(each))
+        return right
 
     async def _keep(self, key: bytes, look: Look, entry: Entry) -> None:
         knowledge, spot = self._knowledge, look.spot
@@ -174,3 +211,4 @@ class Teacher:
         knowledge.judge.know(key, gist(entry.text))
         known = Known(key, spot.partition, spot.tag, question, vector, entry, self._answers.lifetime(entry))
         await knowledge.questions.add(known)
+        knowledge.kept += 1

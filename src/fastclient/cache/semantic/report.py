@@ -18,7 +18,8 @@ class SemanticStats:
     estimated share of wrong answers among those served (None before the first check), `wrong_of_requests` that among
     all requests, and `at_most` the share of requests that is proved not to be exceeded, with 95 % confidence for each
     route. `routes` have been asked, `serving` of them have found a rule; `rules` says how many by which. `labels` are
-    comparisons made to learn; `failures` are lookups and lessons that something went wrong in.
+    comparisons made to learn, `kept` questions whose answers may be served from now on, and in `failures` lookups and
+    lessons something went wrong.
     """
 
     requests: int = 0
@@ -33,10 +34,11 @@ class SemanticStats:
     serving: int = 0
     rules: tuple[tuple[str, int], ...] = ()
     labels: int = 0
+    kept: int = 0
     failures: int = 0
 
     @classmethod
-    def of(cls, routes: Sequence[Route], failures: int) -> SemanticStats:
+    def of(cls, routes: Sequence[Route], kept: int, failures: int) -> SemanticStats:
         """The sum over routes."""
         accounts = [route.account for route in routes]
         requests, served = sum(each.requests for each in accounts), sum(each.served for each in accounts)
@@ -56,5 +58,6 @@ class SemanticStats:
             serving=len(rules),
             rules=tuple((name, rules.count(name)) for name in RULES if name in rules),
             labels=sum(route.labels for route in routes),
+            kept=kept,
             failures=failures,
         )
