@@ -41,7 +41,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("fastclient.core.time", clock)
+    monkeypatch.setattr("fastclient.levers.time", clock)
     return clock
 
 
@@ -573,7 +573,7 @@ async def test_copies_with_another_way_do_not_share_a_flight() -> None:
         tasks.start_soon(ask, strict)
     assert "from the other" in outcomes and sum(isinstance(one, fc.Overloaded) for one in outcomes) == 1
     same = asking.with_(policy=fc.Policy(cache=cache, retry=None, route=loose.route, observers=(lambda _: None,)))
-    assert same._core._flights is asking._core._flights
+    assert same._core._common.flights is asking._core._common.flights
 
 
 async def test_another_accounts_answer_is_not_stored() -> None:

@@ -99,7 +99,7 @@ async def test_what_the_users_function_raises_comes_out(name: str) -> None:
 async def test_rounds_renew_what_would_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `every`, an answer that is good now, but not until the next round, is asked anew."""
     now = 1000.0
-    monkeypatch.setattr("fastclient.core.time", lambda: now)
+    monkeypatch.setattr("fastclient.levers.time", lambda: now)
     provider = FakeProvider()
     asked: list[tuple[int, int]] = []
     async with fc.AsyncClient("openai:m", wire=provider, policy=policy(ttl=100)) as client:
@@ -194,7 +194,7 @@ def test_a_function_that_ends_the_program_does_not_end_the_engine(raised: BaseEx
 async def test_stale_answers_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may still be served, but is too old, is asked anew and counted as stored."""
     now = 1000.0
-    monkeypatch.setattr("fastclient.core.time", lambda: now)
+    monkeypatch.setattr("fastclient.levers.time", lambda: now)
     async with fc.AsyncClient("openai:m", wire=FakeProvider(), policy=policy(ttl=10, stale=1000)) as client:
         assert (await client.precompute(PROMPTS[:2])).stored == 2
         now += 20

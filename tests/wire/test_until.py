@@ -10,11 +10,11 @@ import anyio
 import pytest
 
 from fastclient.config import Policy, Timeouts
-from fastclient.core import wire_for
 from fastclient.engine.clock import running_clock
 from fastclient.observe.timing import Marks
 from fastclient.testing import FakeProvider, faults
 from fastclient.wire.direct.wire import DirectWire
+from fastclient.wire.named import wire_for
 from fastclient.wire.port import Late, Wire, WireRequest, WireResponse
 from tests.wire.asking import CHUNKED, HELLO, sent, whole
 from tests.wire.peers import Listener

@@ -11,7 +11,7 @@ import orjson
 
 from fastclient.checks import instance
 from fastclient.config import Policy
-from fastclient.core import Core, wire_for
+from fastclient.core import Core
 from fastclient.engine.attempt import attempt
 from fastclient.errors import ConfigError
 from fastclient.target import Target, as_target
@@ -19,6 +19,7 @@ from fastclient.transport.passing import Passing
 from fastclient.transport.recognise import Recognised, recognised
 from fastclient.transport.respond import Answered, open_answer, raised
 from fastclient.transport.translated import TRANSLATED
+from fastclient.wire.named import wire_for
 
 if TYPE_CHECKING:
     from fastclient.observe.stats import Stats
