@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PARTS",
-    "PLAIN",
     "Attempt",
     "Basis",
     "CacheInfo",

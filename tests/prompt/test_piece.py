@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fastclient.config import Prompt
 from fastclient.prompt.piece import chained
 from fastclient.prompt.prepare import Preparer
+from fastclient.prompt.tokens import size_of
 from fastclient.request import checked
 from fastclient.target import Target
 
@@ -81,3 +82,12 @@ def test_fingerprints_of_beginnings() -> None:
     chain = chained(7, pieces)
     assert chain[:20] == chained(7, pieces[:19]) and chain[0] == 7
     assert len({*chain, *chained(7, pieces[::-1])[1:], *chained(8, pieces), *chained(7, pieces[1:])[1:]}) == 41 * 2 + 79
+
+
+def test_where_there_is_a_limit_long_texts_are_measured_in_full() -> None:
+    """Slices of a text are good enough to tell long from short; what decides whether a prompt fits is all of it."""
+    text = "".join(f"Line {number} of a long report about nothing.\n" for number in range(2000))
+    limited = Preparer(Prompt(max_input_tokens=100_000), TARGET).prepare(checked(text, {}), 0.0)
+    assert limited.size == size_of({"role": "user", "content": text}).n
+    rough = Preparer(Prompt(), TARGET).prepare(checked(text, {}), 0.0)
+    assert abs(rough.size / limited.size - 1) < 0.04

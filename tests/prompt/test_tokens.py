@@ -24,6 +24,7 @@ from fastclient.prompt.tokens import (
     size_of,
     size_of_text,
     size_of_tool,
+    sized,
 )
 
 ENGLISH = """The night train leaves the harbour a little after ten and follows the coast until the rain begins. Nobody
@@ -111,6 +112,25 @@ def test_errors_cancel_out() -> None:
     """Prose, code and JSON together are at most 3 % off."""
     texts = (ENGLISH, CODE, ROWS)
     assert sum(map(estimate, texts)) == pytest.approx(sum(O200K[text] for text in texts), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [ENGLISH * 60, CODE * 60, ROWS * 60, CHINESE * 500, ENGLISH * 30 + ROWS * 40, CODE * 30 + CHINESE * 300],
+    ids=["prose", "code", "JSON", "Chinese", "prose and JSON", "code and Chinese"],
+)
+def test_slices_of_a_long_text_tell_its_size(text: str) -> None:
+    """To some percent of what all of it tells, also where it is one thing in front and another behind."""
+    quick, full = sized(text), size_of_text(text)
+    assert quick.n == pytest.approx(full.n, rel=0.04)
+    assert quick.high / quick.n == pytest.approx(full.high / full.n, rel=0.04)
+    assert sized(text) == quick
+
+
+@given(st.text())
+def test_a_short_text_is_measured_in_full(text: str) -> None:
+    """Slices are for long ones only."""
+    assert sized(text) == size_of_text(text)
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=())))

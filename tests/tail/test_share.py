@@ -421,7 +421,7 @@ async def test_leaving_at_the_very_start() -> None:
 async def test_left_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where tasks take their first step late, a call that nobody waits for by then is not sent."""
     begun: list[Callable[[], Any]] = []
-    monkeypatch.setattr("fastclient.tail.flight.behind", begun.append)
+    monkeypatch.setattr("fastclient.tail.flight.behind", lambda work, _loop: begun.append(work))
     rig = Rig()
     caller = rig.caller()
     caller.scope.cancel()

@@ -78,6 +78,11 @@ class Answer:
         return "".join(self._reasoning)
 
     @property
+    def reasoned(self) -> bool:
+        """Whether there was any reasoning to be seen."""
+        return bool(self._reasoning)
+
+    @property
     def blocks(self) -> tuple[Mapping[str, object], ...]:
         return tuple(self._kept)
 
@@ -87,5 +92,7 @@ class Answer:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
+        if not self._tools:
+            return ()
         tools = (tool for _, tool in sorted(self._tools, key=lambda item: item[0]))
         return tuple(ToolCall(id=tool.id, name=tool.name, arguments="".join(tool.arguments)) for tool in tools)

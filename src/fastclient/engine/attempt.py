@@ -204,14 +204,13 @@ class AttemptStream(Stream):
         now = marks.clock()
         waited = now - began
         marks.waiting += waited
-        texts: list[str] = []  # of those that are content
-        for text, reasoning, calls, _, usage, _, _, reported, _, _ in chunks:
-            if text or reasoning or calls:
-                texts.append(text)
-            if usage is not None and usage.input_tokens is not None:
-                record.input_tokens = usage.input_tokens
-            if reported:
-                record.reported.update(reported)
+        # By their places, which are those of `Chunk`: a text, or another kind of content; usage, or what is reported.
+        texts = [chunk[0] for chunk in chunks if chunk[0] or chunk[1] or chunk[2]]
+        for chunk in [chunk for chunk in chunks if chunk[4] is not None or chunk[7]]:
+            if chunk.usage is not None and chunk.usage.input_tokens is not None:
+                record.input_tokens = chunk.usage.input_tokens
+            if chunk.reported:
+                record.reported.update(chunk.reported)
         if texts:
             self._texts += texts
             record.content_chunks += len(texts)
@@ -219,7 +218,8 @@ class AttemptStream(Stream):
                 marks.first_content = now
             else:
                 marks.gaps.append(marks.waiting)
-            marks.gaps += [0.0] * (len(texts) - 1)  # those that came with another one kept nobody waiting
+            if len(texts) > 1:
+                marks.gaps += [0.0] * (len(texts) - 1)  # those that came with another one kept nobody waiting
             marks.last_content, marks.waiting = now, 0.0
         record.malformed_events = decoder.malformed
         self._watchdog.heard(now, waited, content=bool(texts), pings=decoder.pings, thinking=decoder.thinking)

@@ -116,11 +116,16 @@ def _hush(error: Exception) -> None:
     logger.debug("work in the background failed with %s", type(error).__name__)
 
 
-def behind(work: Work) -> Callable[[], object]:
-    """Start work on the loop running now, and go on at once; returns how to cancel it."""
-    loop = _current_loop()
-    if loop is not None:
-        return _start_on_asyncio(loop, work).cancel
+def behind(work: Work, loop: object | None = None) -> Callable[[], object]:
+    """Start work on the loop running now, and go on at once; returns how to cancel it.
+
+    Whoever says what stands for that loop holds what is returned until the work is over, and it raises no Exception.
+    """
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return loop.create_task(work()).cancel
+    own = None if loop is not None else _current_loop()
+    if own is not None:
+        return _start_on_asyncio(own, work).cancel
     scope = anyio.CancelScope()
 
     async def bounded() -> None:
@@ -148,21 +153,21 @@ def alarm(when: float, work: Work) -> Callable[[], object]:
 
 
 class Bell:
-    """What one task waits for and anybody on its loop may ring. Costs a fifth of an event that has room for many."""
+    """What one task waits for and anybody on its loop may ring. Costs a fifth of an event that has room for many.
+
+    `loop` stands for the loop running now, where that is known.
+    """
 
     __slots__ = ("_event", "_future")
 
-    def __init__(self) -> None:
-        loop = _current_loop()
-        self._future = None if loop is None else loop.create_future()
-        self._event = anyio.Event() if loop is None else None
+    def __init__(self, loop: object | None = None) -> None:
+        own = loop if isinstance(loop, asyncio.AbstractEventLoop) else None if loop is not None else _current_loop()
+        self._future = None if own is None else own.create_future()
+        self._event = anyio.Event() if own is None else None
 
-    async def rung(self) -> None:
-        """Wait until it is rung."""
-        if self._future is not None:
-            await self._future
-        elif self._event is not None:
-            await self._event.wait()
+    def rung(self) -> Awaitable[object]:
+        """Wait until it is rung: to be awaited at once."""
+        return self._event.wait() if self._future is None else self._future  # type: ignore[union-attr]
 
     def ring(self) -> None:
         """Wake who waits, now or later. May be done again, and after he has left."""

@@ -49,12 +49,19 @@ class Watchdog:
 
     def limit(self, now: float) -> tuple[float, str]:
         """When to give up a wait that starts now, and what it then ran into."""
-        when, cause = (now - self._waited if self._began else self._start) + self._patience, "content"
+        limits = self._limits
+        if self._began:
+            since, patience = now - self._waited, limits.progress
+        else:
+            since, patience = self._start, self._first_token
+        if self.thinking and limits.thinking > patience:
+            patience = limits.thinking
+        when, cause = since + patience, "content"
         if self._deadline < when:
             when, cause = self._deadline, "deadline"
         # A model that thinks without pinging is silent by nature: the byte watch needs a ping to go by.
-        if self._answered and (self._pinged or not self.thinking) and now + self._limits.liveness < when:
-            when, cause = now + self._limits.liveness, "liveness"
+        if self._answered and (self._pinged or not self.thinking) and now + limits.liveness < when:
+            when, cause = now + limits.liveness, "liveness"
         return when, cause
 
     def answered(self) -> None:

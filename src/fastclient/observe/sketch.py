@@ -24,14 +24,9 @@ class Sketch:
         self.count = 0
         self._buckets: dict[int, int] = {}
 
-    def add(self, value: float) -> int:
-        """Count a value; returns its bucket."""
+    def add(self, value: float) -> None:
+        """Count a value."""
         bucket = floor(log(value if value > 1e-6 else 1e-6) / _LOG_RATIO)
-        self.count_in(bucket)
-        return bucket
-
-    def count_in(self, bucket: int) -> None:
-        """Count a value whose bucket is known."""
         self.count += 1
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 

@@ -77,7 +77,8 @@ class StatsRecorder(Locked):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ttft, self._total = Sketch(), Sketch()
+        # Of calls that got all of their answer at once, both times are the same: those are counted once.
+        self._ttft, self._total, self._both = Sketch(), Sketch(), Sketch()
         self._counts = {field.name: 0 for field in fields(Stats) if "_p" not in field.name}
 
     def started(self) -> None:
@@ -101,10 +102,11 @@ class StatsRecorder(Locked):
             if failed or cancelled:
                 counts["errors" if failed else "cancelled"] += 1
                 return
-            bucket = self._total.add(record.total)
-            if record.returned == record.ended:
-                self._ttft.count_in(bucket)
-            elif (ttft := record.ttft) is not None:
+            if record.returned is not None and record.returned == record.ended:
+                self._both.add(record.returned - record.started)
+                return
+            self._total.add(record.total)
+            if (ttft := record.ttft) is not None:
                 self._ttft.add(ttft)
 
     def settled(self, attempts: Sequence[Attempt], usage: Usage, wasted: int) -> None:
@@ -131,6 +133,9 @@ class StatsRecorder(Locked):
 
     def snapshot(self) -> Stats:
         with self.lock:
+            for sketch in (self._ttft, self._total):
+                sketch.merge(self._both)
+            self._both = Sketch()
             shares: dict[str, Any] = self._counts | {
                 f"{name}_p{round(share * 100)}": sketch.percentile(share)
                 for name, sketch in (("ttft", self._ttft), ("total", self._total))

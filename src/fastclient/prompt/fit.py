@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import ceil
 
@@ -110,11 +111,11 @@ def _reserved(conversation: Conversation, tail: float) -> float:
     return conversation.reserved
 
 
-def _cold(ready: Prepared, now: float) -> set[int]:
+def _cold(ready: Prepared, now: float) -> AbstractSet[int]:
     """The requests of this conversation that found nothing in the provider's cache: cutting is free there."""
     known = ready.conversation
     if known.sent is not None and now - known.sent > known.lifetime > 0:
-        known.cold.add(ready.tail)
+        known.cold = known.cold | {ready.tail}
     return known.cold
 
 

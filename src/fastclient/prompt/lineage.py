@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastclient.locks import Locked
@@ -58,7 +59,7 @@ class Conversation:
     lifetime: float = 0.0
     tokens: float = 0.0
     grown: float = 0.0
-    cold: set[int] = field(default_factory=set)
+    cold: AbstractSet[int] = frozenset()
     anchor: Anchor | None = None
     resent: int = 0
     reserved: int = 0
@@ -78,12 +79,6 @@ class _Recent(Generic[_K, _V]):
         self._lengths: dict[_K, int] = {}
         self._length = 0
         self.get = self._known.get
-
-    def __contains__(self, key: _K) -> bool:
-        return key in self._known
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     def put(self, key: _K, value: _V, length: int = 0) -> _V:
         known, lengths = self._known, self._lengths
@@ -113,7 +108,8 @@ class Conversations(Locked):
     def of(self, head: int) -> Conversation:
         """The conversation with this head."""
         with self.lock:
-            return self._known.put(head, self._known.get(head) or Conversation(self.scale))
+            known = self._known.get(head)
+            return self._known.put(head, Conversation(self.scale) if known is None else known)
 
 
 class Sent:
@@ -146,7 +142,7 @@ class Sent:
 
     def instructed(self, new: Prepared) -> Prepared | None:
         """The last request with one turn, as this one has, and instructions that may be another version of its."""
-        return self._by_front.get(_front(new)) if self._by_front and new.is_alone else None
+        return self._by_front.get(_front(new)) if self._by_front._known and new.is_alone else None
 
     def add(self, new: Prepared, name: object, settings: str) -> None:
         """This request was sent."""
@@ -159,12 +155,13 @@ class Sent:
 
     def add_short(self, new: Prepared, name: object, settings: str) -> None:
         """This request was sent, and is too short to lose anything: it only stands in the way of finding others."""
-        self._by_end.put((new.chain[new.tail], settings), new)
-        if new.tail:
-            self._by_last.put(new.pieces[new.tail - 1].print, new)
-        if self._by_task:  # else there are no others
+        tail = new.tail
+        self._by_end.put((new.chain[tail], settings), new)
+        if tail:
+            self._by_last.put(new.pieces[tail - 1].print, new)
+        if self._by_task._known:  # else there are no others
             for table, key in self._places(new, name):
-                if key in table:
+                if key in table._known:
                     table.put(key, new)
 
     def _places(self, new: Prepared, name: object) -> Iterator[tuple[_Recent[Any, Prepared], object]]:

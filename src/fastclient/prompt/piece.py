@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from fastclient.locks import Locked
 from fastclient.prompt.prefix import ordered
 from fastclient.prompt.squeeze import SQUEEZED, squeeze, squeezed
-from fastclient.prompt.tokens import FRAME, Anchor, size_of, size_of_text
+from fastclient.prompt.tokens import FRAME, Anchor, size_of, size_of_text, sized
 from fastclient.prompt.wire import fingerprint, marks_in, on_the_wire, unmarked, unwritable
 from fastclient.request import owned
 from fastclient.types import Documents, Message, Request
@@ -53,10 +53,14 @@ class Piece(NamedTuple):
 
 
 class Pieces(Locked):
-    """Makes pieces, and remembers them, up to some 64 MB of text; then it forgets all. Safe from any thread."""
+    """Makes pieces, and remembers them, up to some 64 MB of text; then it forgets all. Safe from any thread.
 
-    def __init__(self, *, squeezed: bool, stable: bool, tables: bool = False) -> None:
+    With `exact` long texts are measured in full, for those who have a limit to keep.
+    """
+
+    def __init__(self, *, squeezed: bool, stable: bool, tables: bool = False, exact: bool = False) -> None:
         super().__init__()
+        self._measure = size_of_text if exact else sized
         self._squeezed = squeezed
         self._stable = stable
         self._tables = tables
@@ -85,7 +89,8 @@ class Pieces(Locked):
     def _one(self, message: Message) -> Piece:
         values = message.values()
         key = (*message, *values) if {*map(type, values)} == _TEXTS else on_the_wire(message)
-        return self._known.get(key) or self._kept(key, self._made(key, message))
+        piece = self._known.get(key)
+        return self._kept(key, self._made(key, message)) if piece is None else piece
 
     def _made(self, key: object, message: Message) -> Piece:
         if type(key) is tuple and key[:2] == _PLAIN and len(key) == 4:
@@ -98,7 +103,7 @@ class Pieces(Locked):
         wire = on_the_wire(message)
         if b"null" in wire and unwritable(message):
             raise TypeError("a value that JSON has no word for")  # as orjson raises for others
-        size = size_of(message)
+        size = size_of(message, self._measure)
         marks = marks_in(message, wire)
         in_parts = isinstance(message.get("content"), (list, tuple))
         own = fingerprint(on_the_wire(unmarked(message)) if marks or in_parts else wire)
@@ -112,7 +117,7 @@ class Pieces(Locked):
             message = {"role": role, "content": small}
             text = small
         wire = on_the_wire(message)
-        n, high = size_of_text(text)
+        n, high = self._measure(text)
         return Piece(message, source, FRAME + n, FRAME + high, fingerprint(wire), len(wire), 1)
 
     def _kept(self, key: object, piece: Piece) -> Piece:
@@ -190,6 +195,8 @@ class Prepared:
 
 def chained(start: int, pieces: Sequence[Piece]) -> list[int]:
     """Fingerprints of all beginnings of a prompt: sums of those of its pieces, each weighted by its place."""
+    if len(pieces) == 1:
+        return [start, start + pieces[0].print * _WEIGHTS[0]]
     return list(accumulate(map(mul, map(_PRINT, pieces), _weights(len(pieces))), initial=start))
 
 

@@ -23,7 +23,7 @@ from fastclient.prompt.prefix import NO_TOOLS, ToolOrder, Tools, measured, stead
 from fastclient.prompt.rules import rules_of
 from fastclient.prompt.tokens import REPLY, SPREAD, Count, Size, anchored, counted
 from fastclient.target import Target
-from fastclient.types import Call, Message, Request, Shape
+from fastclient.types import PLAIN, Call, Message, Request, Shape
 
 __all__ = ["Preparer", "prepared"]
 
@@ -41,7 +41,8 @@ class Preparer:
         self.rules = rules_of(target)
         self.conversations = Conversations()
         self._stable = prompt.stable
-        self._pieces = Pieces(squeezed=prompt.squeeze, stable=prompt.stable, tables=prompt.tables)
+        limited = prompt.max_input_tokens is not None
+        self._pieces = Pieces(squeezed=prompt.squeeze, stable=prompt.stable, tables=prompt.tables, exact=limited)
         self._arrangement = Arrangement(self.rules)
         self._order = ToolOrder()
         self._budget: Budget | None = None
@@ -78,6 +79,9 @@ class Preparer:
             documents=shape.documents,
             chain=chain if tools is NO_TOOLS and self._stays(pieces, task, end) else (),
         )
+        if self._budget is None and not request.params and shape is PLAIN and _unchanged(pieces):
+            ready.size = sum(map(_SIZE, pieces))
+            return ready
         if self._budget is not None:
             self._budget.fit(ready, now)
         if end < len(messages):
@@ -131,6 +135,15 @@ class Preparer:
         if tools.sent is not None:
             steadied["tools"] = tools.sent
         return steadied
+
+
+def _unchanged(pieces: Sequence[Piece]) -> bool:
+    """Whether these are texts that are sent as they were given: nobody else can change them either."""
+    for piece in pieces:
+        message = piece.message
+        if message is not piece.source or len(message) != 2 or message["content"].__class__ is not str:
+            return False
+    return True
 
 
 def _asking(request: Request, *, messages: tuple[Message, ...], params: Mapping[str, object], shape: Shape) -> Request:

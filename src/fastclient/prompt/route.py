@@ -26,6 +26,7 @@ class Routes:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self.any = rules.header is not None or rules.key is not None  # whether the provider knows any
         self._rates: dict[int, _Rate] = {}
 
     def route(self, prepared: Prepared, static: float, now: float) -> tuple[Mapping[str, object], Mapping[str, str]]:

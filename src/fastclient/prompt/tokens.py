@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import orjson
 
 from fastclient.locks import Locked
-from fastclient.prompt.estimator import Size, estimate, size_of_text
+from fastclient.prompt.estimator import Size, estimate, size_of_text, sized
 from fastclient.types import Message
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "size_of",
     "size_of_text",
     "size_of_tool",
+    "sized",
 ]
 
 Source = Literal["usage", "tiktoken", "estimate"]
@@ -99,9 +100,9 @@ _FILE = (30, 10)  # the same for a PDF: pages of 60 KB and of 20 KB, with 2,700 
 _ABSENT = Size(2700, 10_800)  # a file or recording that lies at the provider: one page, and four
 
 
-def size_of(message: Message) -> Size:
+def size_of(message: Message, measure: _Measure = size_of_text) -> Size:
     """The tokens of a message in OpenAI's form, or with Anthropic's blocks. Never raises, whatever stands in it."""
-    return _message(message, size_of_text)
+    return _message(message, measure)
 
 
 def size_of_tool(tool: Mapping[str, object]) -> Size:

@@ -97,7 +97,9 @@ class Watch:
 
     def look(self, new: Prepared) -> Drift | None:
         """How this prompt has drifted from the one before it; None if it goes on where that one ended."""
-        name, settings = _name(new), _settings(new)
+        request = new.request
+        name = _name(new) if request.metadata else None
+        settings = _settings(new) if request.params else _DEFAULTS
         drift = None if new.moved or not self._long else next(self._drifts(new, name, settings), None)
         if self._is_long(new):
             self._long = True

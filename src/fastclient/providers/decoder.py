@@ -20,13 +20,15 @@ from fastclient.types import Chunk
 __all__ = ["Decoder", "is_stream"]
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"
+_FIELDS = (b":", b"d", b"e", b"i", b"r")
 _TRIES = 8  # templates in a row that fit nothing: some servers put a number or noise into each event
+_new = tuple.__new__  # cheaper than the generated constructor
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def is_stream(body: bytes | bytearray) -> bool:
     """Whether a body is a stream of events, going by its first visible byte: a comment, or one of the four fields."""
-    return body.lstrip(_BLANK).startswith((b":", b"d", b"e", b"i", b"r"))
+    return body.lstrip(_BLANK).startswith(_FIELDS)
 
 
 class Decoder:
@@ -68,14 +70,15 @@ class Decoder:
     def feed(self, piece: bytes) -> list[Chunk]:
         """Take the next bytes of the body."""
         if self._whole is None:
-            self._body += piece
-            if not self._body.lstrip(_BLANK):
+            if self._body:
+                piece = bytes(self._body) + piece
+            visible = piece.lstrip(_BLANK)
+            if not visible:
                 self._reader.pings += 1  # blank lines, sent to keep the connection open
+                self._body = bytearray(piece)
                 return []
-            self._whole = not is_stream(self._body)
-            piece = bytes(self._body)
-            if not self._whole:
-                self._body.clear()
+            self._whole = not visible.startswith(_FIELDS)
+            self._body = bytearray(piece if self._whole else b"")
         elif self._whole:
             self._body += piece
         if self._whole:
@@ -142,7 +145,7 @@ class Decoder:
         reader = self._reader
         if reader.is_end(event):
             self.done = True
-            return Chunk(raw=event.raw)
+            return _new(Chunk, ("", "", (), None, None, None, event.raw, None, (), False))
         try:
             chunk = _sound(reader.chunk(orjson.loads(event.data), event))
             self._suspect = False

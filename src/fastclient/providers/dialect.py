@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -45,6 +45,7 @@ _MODULES = {
     "function": "fastclient.providers.function",
 }
 
+_ROOM = 2**12  # bytes
 _LOOKED_AT = ("messages", "system")
 
 _REASONING = re.compile(r"o[1-9]\b|gpt-[5-9](?!.*chat)")
@@ -137,6 +138,7 @@ def marker(lifetime: str) -> Json:
     return {"type": "ephemeral"} if lifetime == "5m" else {"type": "ephemeral", "ttl": lifetime}
 
 
+@lru_cache(maxsize=256)
 def reasons(model: str) -> bool:
     """Whether an OpenAI model thinks before it answers without being asked to, as its name says."""
     return _REASONING.match(model) is not None
@@ -164,6 +166,11 @@ def headers(
     return common | dict(authentication) | {name.lower(): value for name, value in target.headers.items()}
 
 
+def _doubtful(body: Json) -> Json:
+    """What nobody has looked at before."""
+    return {name: body[name] for name in body if name not in _LOOKED_AT}
+
+
 def encoded(body: Json, layout: Layout | None = None) -> bytes:
     """The body as JSON. Raises ConfigError naming the place of a value JSON has no word for.
 
@@ -175,12 +182,12 @@ def encoded(body: Json, layout: Layout | None = None) -> bytes:
     except TypeError as error:
         data, cause = b"null", error
     # orjson writes NaN and the infinities as null without a word, so a null is worth a look.
-    doubtful = body if layout is None else {name: body[name] for name in body if name not in _LOOKED_AT}
-    if b"null" in data and (found := unwritable(doubtful)):
+    if b"null" in data and (found := unwritable(body if layout is None else _doubtful(body))):
         path, value = found
         path = path if len(path) <= 200 else f"{path[:100]}...{path[-40:]}"
         shown = repr(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}"
         raise ConfigError.at(path, f"{shown} cannot be written as JSON") from cause
     if cause is not None:
         raise ConfigError.at("request", "cannot be written as JSON") from cause
-    return data
+    # What orjson returns occupies all of the room it was written in, for as long as the answer takes.
+    return bytes(memoryview(data)) if len(data) < _ROOM else data

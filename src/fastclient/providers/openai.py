@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from fastclient.errors import ConfigError, ProviderError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["dialect", "marked", "renamed"]
 
 _SPECIAL = REPORTING | {"error", "x_groq"}  # what few events have: looked for all at once
+_UNUSUAL = frozenset(("refusal", "reasoning_content", "reasoning", "tool_calls"))  # the same in a delta
+_COUNTED = {"include_usage": True}
+_new = tuple.__new__  # cheaper than the generated constructor, and called once per event
 
 
 class OpenAI:
@@ -29,29 +32,34 @@ class OpenAI:
     base_url = "https://api.openai.com/v1"
     key_variable = "OPENAI_API_KEY"
     url_variable = "OPENAI_BASE_URL"
+    _last: _Address | None = None  # most programs have one target
 
     def write(self, request: Request, target: Target, layout: Layout | None = None) -> WireRequest:
-        params: Json = dict(request.params)
+        params = request.params
         messages: Sequence[Message] = request.messages
+        last = self._last
+        if last is None or last.target is not target:
+            url = f"{target.base_url}/chat/completions"
+            last = self._last = _Address(target, url, headers(target, self.authentication(target)))
+        fields = last.headers
         if layout is not None:
-            params |= layout.params
+            if layout.params:
+                params = {**params, **layout.params}
+            if layout.headers:
+                fields = headers(target, self.authentication(target), layout)
             messages = marked(messages, layout)
-        params = renamed(params, target.base_url)
-        options = params.pop("stream_options", {})
-        if options is not None and not isinstance(options, Mapping):
-            raise ConfigError.of("stream_options", options, "must be a mapping")
-        body = {"model": target.model, "messages": messages, **params, "stream": True}
-        if options is not None:  # None: a server that does not know them
-            body["stream_options"] = {"include_usage": True, **options}
-        return WireRequest(
-            method="POST",
-            url=f"{target.base_url}/chat/completions",
-            headers=headers(target, self.authentication(target), layout),
-            body=encoded(body, layout),
-        )
+        body: Json = {"model": target.model, "messages": messages}
+        if params:
+            body |= _asked(params, target)
+        else:
+            body["stream"], body["stream_options"] = True, _COUNTED
+        return WireRequest(method="POST", url=last.url, headers=fields, body=encoded(body, layout))
 
     def reader(self, request: Request, target: Target) -> OpenAIReader:
-        thinking = self.thinks(request) or ("reasoning_effort" not in request.params and reasons(target.model))
+        params = request.params
+        thinking = (bool(params) and self.thinks(request)) or (
+            "reasoning_effort" not in params and reasons(target.model)
+        )
         return OpenAIReader(thinking=thinking, provider=target.provider, scrub=scrubber(target, request))
 
     def thinks(self, request: Request) -> bool:
@@ -72,6 +80,26 @@ class OpenAI:
 
     def authentication(self, target: Target) -> dict[str, str]:
         return {"authorization": f"Bearer {target.key}"} if target.key else {}
+
+
+class _Address(NamedTuple):
+    """What the requests to one target begin with."""
+
+    target: Target
+    url: str
+    headers: Mapping[str, str]
+
+
+def _asked(params: Mapping[str, object], target: Target) -> Json:
+    """The parameters as they are sent."""
+    said = renamed(dict(params), target.base_url)
+    options = said.pop("stream_options", {})
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError.of("stream_options", options, "must be a mapping")
+    said["stream"] = True
+    if options is not None:  # None: a server that does not know them
+        said["stream_options"] = {**_COUNTED, **options}
+    return said
 
 
 class OpenAIReader:
@@ -100,11 +128,17 @@ class OpenAIReader:
         text, reasoning, calls = self._said(delta) if delta else ("", "", ())
         usage = _usage(data) if special or data.get("usage") else None
         told = reported(data) if special else None
-        return Chunk(text, reasoning, calls, choice.get("finish_reason"), usage, data.get("model"), event.raw, told)
+        finish = choice.get("finish_reason")
+        return _new(Chunk, (text, reasoning, calls, finish, usage, data.get("model"), event.raw, told, (), False))
 
     def _said(self, delta: Json) -> tuple[str, str, tuple[ToolCallDelta, ...]]:
         """Text, reasoning and pieces of tool calls."""
-        text = delta.get("content") or delta.get("refusal") or ""
+        text = delta.get("content") or ""
+        if text.__class__ is str and _UNUSUAL.isdisjoint(delta):
+            if text:
+                self.thinking = False
+            return text, "", ()
+        text = text or delta.get("refusal") or ""
         reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
         if not isinstance(text, str):
             text, self.verbatim = _joined(text), False
@@ -129,7 +163,8 @@ class OpenAIReader:
         """The closing usage event, or an error the provider sent in the middle of the stream."""
         if data.get("error") or data.get("object") == "error" or event.name == "error":
             raise self._refused(event.data)
-        return Chunk(usage=_usage(data), model=data.get("model"), raw=event.raw, reported=reported(data))
+        told = reported(data)
+        return _new(Chunk, ("", "", (), None, _usage(data), data.get("model"), event.raw, told, (), False))
 
     def _refused(self, raw: bytes) -> ProviderError:
         return refusal(self._provider, 200, {}, raw, self._scrub)
@@ -192,19 +227,21 @@ def _usage(data: Json) -> Usage | None:
     usage = data.get("usage") or (data["x_groq"].get("usage") if data.get("x_groq") else None)
     if not usage:
         return None
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
-    cached = count(prompt.get("cached_tokens"))
-    if cached is None:
-        cached = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
-    if cached is None:
-        cached = count((data.get("timings") or {}).get("cache_n"))  # llama.cpp
+    read = written = reasoning = None
+    if prompt := usage.get("prompt_tokens_details"):
+        read, written = count(prompt.get("cached_tokens")), count(prompt.get("cache_write_tokens"))
+    if completion := usage.get("completion_tokens_details"):
+        reasoning = count(completion.get("reasoning_tokens"))
+    if read is None and "prompt_cache_hit_tokens" in usage:  # DeepSeek
+        read = count(usage["prompt_cache_hit_tokens"])
+    if read is None and data.get("timings"):  # llama.cpp
+        read = count(data["timings"].get("cache_n"))
     return Usage(
         input_tokens=count(usage.get("prompt_tokens")),
         output_tokens=count(usage.get("completion_tokens")),
-        cache_read_tokens=cached,
-        cache_write_tokens=count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=count(completion.get("reasoning_tokens")),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
     )
 
 

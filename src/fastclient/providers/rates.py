@@ -43,6 +43,7 @@ def _names() -> dict[str, tuple[Kind | None, str]]:
 
 
 _NAMES = _names()
+_NAMED = frozenset(_NAMES)
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _UNIT = r"([0-9]+(?:\.[0-9]+)?)(ms|us|µs|ns|d|h|m|s)"
 _PART = re.compile(_UNIT)
@@ -56,9 +57,9 @@ _EPOCH_MS = 1e11  # above: milliseconds
 
 def rates(headers: Mapping[str, str]) -> tuple[Rate, ...]:
     """The quotas these headers tell of; empty if none. Names in lower case."""
-    told = _told(headers)
-    if not told:
+    if _NAMED.isdisjoint(headers):  # most answers have none
         return ()
+    told = _told(headers)
     quotas: dict[Kind | None, dict[str, str]] = {}
     for name, text in told.items():
         kind, field = _NAMES[name]
@@ -71,7 +72,7 @@ def rates(headers: Mapping[str, str]) -> tuple[Rate, ...]:
 
 
 def _told(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers about quotas. Most answers have none."""
+    """The headers about quotas."""
     return {name: headers[name] for name in headers if name in _NAMES}
 
 

@@ -29,6 +29,8 @@ _STOPPING = (
 def repeatable(request: Request) -> bool:
     """Whether answering this request twice does nothing twice."""
     params = request.params
+    if not params:
+        return True
     if not params.keys().isdisjoint(_STATEFUL) and any(params.get(name) for name in _STATEFUL):
         return False
     tools = params.get("tools")

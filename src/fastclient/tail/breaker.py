@@ -49,20 +49,24 @@ class Breaker:
             self._outcomes.clear()
             self._failed, self._hold = 0, _FIRST
         self._until, self._probed = -inf, False
-        self._note(now, False)
+        outcomes = self._outcomes
+        outcomes.append((now, False))
+        if outcomes[0][0] < now - _WINDOW:
+            self._forget(now)
 
     def failed(self, now: float) -> None:
         """A call failed by the upstream's fault: a server error, no connection, no first token."""
         if self._probed:
             self._hold = min(_LONGEST, self._hold * 2)
             self._until, self._probed = now + self._hold, False
-        self._note(now, True)
+        self._outcomes.append((now, True))
+        self._failed += 1
+        self._forget(now)
         if self._until == -inf and len(self._outcomes) >= _LEAST and self._failed >= _SHARE * len(self._outcomes):
             self._until = now + self._hold
 
-    def _note(self, now: float, failed: bool) -> None:
+    def _forget(self, now: float) -> None:
+        """What is too long ago to count."""
         outcomes = self._outcomes
-        outcomes.append((now, failed))
-        self._failed += failed
         while outcomes[0][0] < now - _WINDOW:
             self._failed -= outcomes.popleft()[1]

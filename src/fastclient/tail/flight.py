@@ -92,9 +92,9 @@ class Flight:
     """
 
     __slots__ = (
-        *("__weakref__", "_alarms", "_begun", "_cancel", "_expired", "_given_up", "_handler", "_key", "_leaderless"),
-        *("_lent", "_settle", "_table", "_wish", "batches", "call", "complete", "error", "latest", "opened", "over"),
-        *("rank", "readers", "start", "waiting", "when"),
+        *("__weakref__", "_alarms", "_begun", "_cancel", "_expired", "_given_up", "_handler", "_held", "_key"),
+        *("_leaderless", "_lent", "_settle", "_table", "_wish", "batches", "call", "complete", "error", "latest"),
+        *("opened", "over", "rank", "readers", "start", "waiting", "when"),
     )
 
     def __init__(self, handler: Handler, call: Call, table: _Table, key: _Key, settle: Settle | None) -> None:
@@ -118,6 +118,7 @@ class Flight:
         self._table = table
         self._key = key
         self._alarms: Alarms | None = None  # once it has begun
+        self._held: object = None  # its task
         self._begun = False  # its task has taken its first step
         self._expired = False
         self._cancel: Callable[[], object] | None = None  # while that may be done to the task
@@ -126,8 +127,8 @@ class Flight:
     def begin(self, loop: object) -> None:
         """Start the task, on the running loop."""
         self._alarms = alarms_on(loop)
-        self._alarms.add(self)
-        self._cancel = behind(self._run)
+        self._alarms.add(self)  # which hold it until it has ended, and so its task
+        self._held = self._cancel = behind(self._run, loop)
 
     def left_by_leader(self) -> None:
         """The call it was begun for is over. What is under way is not in vain, for others go on."""
@@ -206,11 +207,11 @@ class Flight:
         call, batches = self.call, self.batches
         stream = await self._handler(call)
         self.opened = True
-        self._tell()
-        if isinstance(stream, Complete):
+        if isinstance(stream, Complete):  # and so it ends, which is all there is to be told
             batches.append(stream.chunks)
             self.complete = stream
             return
+        self._tell()
         try:
             while True:
                 if call.request.work is not None:
@@ -237,7 +238,7 @@ class Flight:
             await self._wish.wait()
 
     def _ended(self, error: Exception | None) -> None:
-        self.over, self.error, self._cancel = True, error, None
+        self.over, self.error, self._cancel, self._held = True, error, None, None
         self._leave_table()
         if self._alarms is not None:
             self._alarms.remove(self)

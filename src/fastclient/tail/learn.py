@@ -40,7 +40,7 @@ def learned(upstreams: Upstreams, timeouts: Timeouts, *, strict: bool) -> Layer:
             record = call.record.attempt(call.role, call.target.name)
             record.input_tokens = call.tokens
             lesson = Lesson(upstream, latency, call, record)
-            sent = call.copy()
+            sent = call.copy() if call.place is None else call  # with a place it is a copy that nobody else has
             sent.attempt, sent.patience = record, None
             if strict and _plain(call.request):
                 limit = (call.request.timeouts or timeouts).first_token

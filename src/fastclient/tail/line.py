@@ -39,7 +39,7 @@ class Place:
 
     def __init__(self, priority: Priority = "default", tokens: int = 0, latest: float = inf) -> None:
         self.rank = _RANKS[priority]
-        self.tokens = max(1, tokens)  # without an estimate: one, so that an empty quota stops it too
+        self.tokens = tokens if tokens > 1 else 1  # without an estimate: one, so that an empty quota stops it too
         self.latest = latest
         self.granted = False
         self.error: FastClientError | None = None

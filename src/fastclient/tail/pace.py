@@ -79,7 +79,7 @@ class Pacer:
 
     def reserve(self, now: float, cost: float) -> Mark:
         """Let a request go; the result is for `heard`."""
-        if now > self._at:
+        if now > self._at and self.limit < inf:
             self._advance(now)
         mark = self._mark
         if now >= mark.at + _SWAP:
@@ -101,7 +101,8 @@ class Pacer:
         if back < 0 or (back > 0 and not told):
             self._level += back
             self._shift += back
-            self._spent -= min(0.0, back)
+            if back < 0:
+                self._spent -= back
 
     def wake_at(self, now: float, cost: float) -> float:
         """When `admits` will say yes if nothing else happens; never infinite."""

@@ -136,7 +136,7 @@ class Shared(Stream):
     async def _news(self) -> None:
         """Wait until there is something new, or until the call's deadline."""
         flight = self._flight
-        bell = self._bell = Bell()
+        bell = self._bell = Bell(self._call.loop)
         flight.wait(bell)
         try:
             if not self._bounded:

@@ -26,7 +26,6 @@ class Fields(dict[str, str]):
     __slots__ = ("raw",)
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
-        super().__init__()
         self.raw = raw
         if not raw:
             return

@@ -39,12 +39,15 @@ class Connection:
         self.looked = -inf
         self._socket = sock
         self._read = partial(sock.recv, _READ)
+        self._gathers = hasattr(sock, "sendmsg") and not isinstance(sock, ssl.SSLSocket)
         self._more = False  # the last read had to be waited for: the next one may find more
         self._waiting = 0
         self._told = False
 
     def send(self, head: bytes, body: bytes) -> list[memoryview]:
         """Write a request as far as that goes without waiting; what is left is for `finish`. Raises OSError."""
+        if self._gathers and len(body) > _TOGETHER:
+            return self._gathered(head, body)
         first = head + body[:_TOGETHER]
         try:
             sent = self._socket.send(first)
@@ -53,6 +56,17 @@ class Connection:
         if sent == len(head) + len(body):
             return []
         return [memoryview(first)[sent:], memoryview(body)[_TOGETHER:]]
+
+    def _gathered(self, head: bytes, body: bytes) -> list[memoryview]:
+        """The same for a long body, of which nothing is copied."""
+        try:
+            sent = self._socket.sendmsg((head, body))
+        except _FULL:
+            sent = 0
+        if sent < len(head):
+            return [memoryview(head)[sent:], memoryview(body)]
+        sent -= len(head)
+        return [memoryview(body)[sent:]] if sent < len(body) else []
 
     async def finish(self, rest: list[memoryview], patience: float, until: float) -> None:
         """Write what is left. Raises OSError; TimeoutError when nothing can be written for that many seconds."""

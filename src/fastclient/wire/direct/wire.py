@@ -6,6 +6,7 @@ nothing is closed in the background. What it does not do goes through httpx2: pr
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
 from fastclient.config import Timeouts
@@ -32,7 +33,16 @@ class DirectWire:
         self._routes: dict[str, Route | None] = {}
         self._family: Wire | None = None
 
-    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
+    def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> Coroutine[Any, Any, WireResponse]:
+        way = self._routes.get(request.url)
+        pool = None if way is None else self._pools.get(running_loop())
+        if way is None or pool is None or pool.bounded or pool.closed:
+            return self._send(request, timeouts, marks)
+        marks.dequeued = marks.clock()
+        return pool.send(way, request, timeouts, marks)
+
+    async def _send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
+        """The same where there may be something to be done or waited for before."""
         way = self._routes.get(request.url) or self._route(request.url)
         if way is None:
             return await self._others().send(request, timeouts, marks)
