@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastclient.cache import embedders
     from fastclient.cache.disk import DiskStore
     from fastclient.cache.memory import MemoryStore
+    from fastclient.cache.postgres import PostgresIndex
     from fastclient.cache.redis import RedisStore
     from fastclient.cache.semantic.report import SemanticStats
     from fastclient.cache.semantic.settings import Semantic
@@ -86,6 +87,7 @@ __all__ = [
     "Part",
     "PermissionDenied",
     "Policy",
+    "PostgresIndex",
     "Precomputed",
     "Price",
     "Prompt",
@@ -138,6 +140,7 @@ _NAMES = {
     "cache.disk": ("DiskStore",),
     "cache.embedders": ("embedders",),
     "cache.memory": ("MemoryStore",),
+    "cache.postgres": ("PostgresIndex",),
     "cache.redis": ("RedisStore",),
     "cache.semantic.report": ("SemanticStats",),
     "cache.semantic.settings": ("Semantic",),

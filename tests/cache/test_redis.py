@@ -19,10 +19,10 @@ from typing import Any
 import anyio
 import pytest
 
+from fastclient.cache.circuit import Circuit
 from fastclient.cache.entry import Entry
 from fastclient.cache.key import tag_of
 from fastclient.cache.memory import MemoryStore
-from fastclient.cache.redis.lane import Circuit
 from fastclient.cache.redis.link import Link
 from fastclient.cache.redis.store import RedisStore
 from fastclient.cache.seal import SEALED_MAX, sealed

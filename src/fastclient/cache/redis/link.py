@@ -17,7 +17,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from fastclient.cache.redis.lane import Circuit, Lane, Order
+from fastclient.cache.circuit import Circuit
+from fastclient.cache.redis.lane import Lane, Order
 from fastclient.engine.hop import Away
 
 __all__ = ["EXCHANGE", "WRITE", "Counts", "Link", "Writes"]
