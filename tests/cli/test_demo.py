@@ -9,12 +9,17 @@ import sys
 import pytest
 
 from fastclient.cli import main
+from fastclient.cli.meanings import answer_to, support
 from fastclient.cli.workload import workload
 from fastclient.testing import ProviderServer
 
 
 def fastclient(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fastclient", *arguments]
+    return run("-m", "fastclient", *arguments, **environment)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
     return subprocess.run(
         command,
         env={**os.environ, **environment},
@@ -35,6 +40,18 @@ def test_demo_needs_no_key() -> None:
     assert len(rows) == 7
     assert all(row.split()[-1] == "0" for row in rows)
     assert "prefill" in done.stdout
+    same, other = (line.split() for line in done.stdout.splitlines() if line.startswith(("the same", "other words")))
+    assert int(same[-2]) == 0 < int(other[-2])  # answered by another's answer
+    assert int(other[-4]) < int(same[-4])  # sent
+
+
+def test_demo_without_numpy() -> None:
+    """What needs no numpy is shown, and then what would show the rest."""
+    main = "import sys; sys.modules['numpy'] = None; from fastclient.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = run("-c", main, "demo", "--calls", "4")
+    assert done.returncode == 0, done.stderr
+    assert "prefill" in done.stdout
+    assert "pip install 'fastclient[semantic]'" in done.stdout.splitlines()[-1]
 
 
 def test_demo_asks_before_it_spends() -> None:
@@ -77,3 +94,12 @@ def test_the_workload_is_mixed_and_repeatable() -> None:
     assert 30 <= sum(job.seen for job in jobs) <= 70
     assert max(job.tokens for job in jobs) > 2000 > 200 > min(job.tokens for job in jobs)
     assert all(job.messages in [other.messages for other in jobs[:at]] for at, job in enumerate(jobs) if job.seen)
+
+
+def test_a_support_desk_is_asked_the_same_in_many_words() -> None:
+    """The same seed draws the same questions; each has one answer, and there are few answers to many wordings."""
+    questions = [str(job.turns[0]["content"]) for job in support(400, seed=3)]
+    assert questions == [str(job.turns[0]["content"]) for job in support(400, seed=3)]
+    assert len({answer_to(question) for question in questions}) == 10
+    assert 200 < len(set(questions)) < 400
+    assert answer_to("Hello, How do I open an account? Thanks!") != answer_to("Hi, How do I close my account?")

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"fastclient {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _demo(commands.add_parser("demo", help="run a mixed workload and show what it costs in time; needs no key"))
-    _cache(commands.add_parser("cache", help="look after a cache folder: stats, verify, gc, purge"))
+    _cache(commands.add_parser("cache", help="look after a cache folder: stats, verify, gc, purge; audit"))
     _prefix(commands.add_parser("prefix", help="see why one request does not continue another in the provider's cache"))
     options = parser.parse_args(argv)
     try:
@@ -68,6 +68,24 @@ def _cache(parser: argparse.ArgumentParser) -> None:
         from fastclient.cli.cache import cache
 
         return cache(options)
+
+    parser.set_defaults(run=run)
+    _audit(actions.add_parser("audit", help="list what a semantic cache served for what"))
+
+
+def _audit(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Lists which stored question each question was answered by, and what checks found. The last line is about the "
+        "whole record, whatever is listed."
+    )
+    parser.add_argument("file", metavar="FILE", help="the file given as Semantic(audit=...)")
+    parser.add_argument("--wrong", action="store_true", help="only what a check found wrong")
+    parser.add_argument("--last", type=_count, metavar="N", help="only the last N of these")
+
+    def run(options: argparse.Namespace) -> int:
+        from fastclient.cli.audit import audit
+
+        return audit(options)
 
     parser.set_defaults(run=run)
 

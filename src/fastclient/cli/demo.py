@@ -2,7 +2,7 @@
 
 The pretend provider is `fastclient.testing.ProviderServer` in a process of its own, on loopback, with a production-like
 latency world at a tenth of its times. With `--model` the workload goes to a real provider instead, after saying what it
-will spend.
+will spend. Questions in other words are another table: their provider knows the right answers, so that wrong ones show.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from fastclient.cli.meanings import answer_to, support
 from fastclient.cli.screen import Screen
 from fastclient.cli.workload import Job, workload
 from fastclient.client import AsyncClient
-from fastclient.config import Hedge, Policy
-from fastclient.errors import FastClientError
+from fastclient.config import Cache, Hedge, Policy
+from fastclient.errors import ConfigError, FastClientError
 from fastclient.observe.timing import percentile
-from fastclient.testing import ProviderServer, World
+from fastclient.testing import FakeProvider, ProviderServer, World
 from fastclient.types import Reply
 
 __all__ = ["demo"]
@@ -62,9 +63,14 @@ class Result:
     """What one setting cost."""
 
     setting: Setting
-    replies: list[Reply] = field(default_factory=list)
+    done: list[tuple[Job, Reply]] = field(default_factory=list)
     errors: int = 0
     tokens_sent: int = 0
+
+    @property
+    def replies(self) -> list[Reply]:
+        """What came back."""
+        return [reply for _, reply in self.done]
 
     @property
     def extra(self) -> str:
@@ -102,6 +108,8 @@ def demo(options: argparse.Namespace) -> int:
         with _provider(options) as connect, screen.progress(setting.name, len(jobs)) as advance:
             results.append(anyio.run(_run, setting, connect, jobs, advance))
     _show(results, jobs, screen, real=real)
+    if not real:
+        _other_words(options, screen)
     return 0 if all(result.replies for result in results) else 1
 
 
@@ -140,7 +148,7 @@ async def _run(setting: Setting, connect: Connect, jobs: Sequence[Job], advance:
             try:
                 prompt = job.parts if setting.parts else job.messages
                 reply = await mine.chat(prompt, max_tokens=job.max_tokens)
-                result.replies.append(reply)
+                result.done.append((job, reply))
                 result.tokens_sent += job.tokens if reply.attempts else 0
             except FastClientError:
                 result.errors += 1
@@ -191,3 +199,41 @@ def _show(results: Sequence[Result], jobs: Sequence[Job], screen: Screen, *, rea
     sent = sorted((reply for reply in results[-1].replies if reply.attempts), key=lambda reply: reply.timings.total)
     if sent:
         screen.say(f"A median call of the last row, of those sent: {sent[len(sent) // 2].timings}")
+
+
+def _other_words(options: argparse.Namespace, screen: Screen) -> None:
+    """A support desk's questions, with a cache for the same words, and with one for other words too."""
+    try:
+        from fastclient.cache.semantic.settings import Semantic
+
+        semantic = Policy(cache=Cache(), semantic=Semantic(mode="serve", max_error=0.05))
+    except ConfigError as error:
+        screen.say(f"Nothing about questions in other words: {error}")
+        return
+    jobs = support(options.calls or (120 if options.quick else 300), options.seed)
+    rows = []
+    exact = Policy(cache=Cache())
+    for name, policy in (("the same words", exact), ("other words too", semantic)):
+        setting = Setting(name=name, policy=policy, warm=True)
+        provider = FakeProvider(lambda request: answer_to(request.text), world=World.production(scale=_SCALE))
+        with screen.progress(setting.name, len(jobs)) as advance:
+            result = anyio.run(_run, setting, _to(provider), jobs, advance)
+        rows.append(_row(result, len(provider.requests)))
+    columns = ("answered for", "TTFT p50/p95/p99", "total p50/p99", "sent", "hits, same words", "other words", "wrong")
+    screen.table(f"\n{len(jobs)} questions to a support desk, ten meanings; milliseconds", columns, rows)
+
+
+def _to(provider: FakeProvider) -> Connect:
+    return lambda policy: AsyncClient("openai:demo", wire=provider, policy=policy)
+
+
+def _row(result: Result, sent: int) -> tuple[str, ...]:
+    cached = [(job, reply) for job, reply in result.done if reply.cache.state not in ("bypass", "miss")]
+    meant = sum(reply.cache.source == "semantic" for _, reply in cached)
+    wrong = sum(reply.text != answer_to(str(job.turns[-1]["content"])) for job, reply in result.done)
+    return (
+        result.setting.name,
+        result.shares(lambda reply: reply.timings.ttft, 0.5, 0.95, 0.99),
+        result.shares(lambda reply: reply.timings.total, 0.5, 0.99),
+        *map(str, (sent, len(cached) - meant, meant, wrong)),
+    )

@@ -9,6 +9,8 @@ from typing import Any
 
 __all__ = ["Screen"]
 
+_WIDEST = 60  # characters that a column is made wide for; what is longer is written all the same
+
 
 class Screen:
     """Lines, a progress bar, and tables. Progress shows on a terminal only."""
@@ -43,18 +45,20 @@ class Screen:
             task = bar.add_task(title, total=total)
             yield lambda: bar.advance(task)
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table whose first column is text and whose others are numbers."""
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1) -> None:
+        """A table whose first columns are texts and whose others are numbers; several texts share the width."""
         if self._console is None:
-            _plain_table(title, columns, rows)
+            _plain_table(title, columns, rows, texts)
             return
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", show_lines=texts > 1)
         for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number else "left", no_wrap=True)
+            text = number < texts
+            table.add_column(column, justify="left" if text else "right", no_wrap=texts == 1 or not text)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # words in brackets are words, and no colours
         self._console.print(table)
 
 
@@ -74,9 +78,12 @@ def _plain_progress(title: str, total: int) -> Iterator[Callable[[], None]]:
         print(file=sys.stderr)
 
 
-def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+def _plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> None:
+    widths = [min(_WIDEST, max(map(len, cells))) for cells in zip(columns, *rows, strict=True)]
     print(title)
     for row in (columns, *rows):
-        numbers = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        print("  ".join((row[0].ljust(widths[0]), *numbers)))
+        cells = [
+            cell.ljust(width) if number < texts else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells))
