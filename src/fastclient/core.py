@@ -285,8 +285,8 @@ class Core:
         """Close the connections, and end the waiting for one. A blocking client's store is closed on its own thread."""
         try:
             self._common.upstreams.close()
-            if self._levers.knowledge is not None:
-                await self._levers.knowledge.aclose()
+            for knowledge in self._common.knowledge:
+                await knowledge.aclose()
             if self._levers.answers is not None and not self.blocking:
                 await anyio.to_thread.run_sync(self.close_store)
         finally:

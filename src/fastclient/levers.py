@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import sleep, time
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,8 @@ class Switch:
 class Common:
     """What the copies of a client have in common. `handler` sends, over `wire` if there is one.
 
-    `own_wire` says that targets need keys. With `keys`, calls are shared that ask the same, also without a cache.
+    `own_wire` says that targets need keys. `knowledge` is what copies have come to know of questions, to be closed
+    with the client. With `keys`, calls are shared that ask the same, also without a cache.
     """
 
     handler: Handler
@@ -78,6 +79,7 @@ class Common:
     switch: Switch
     upstreams: Upstreams
     flights: Flights
+    knowledge: list[Knowledge] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -162,6 +164,7 @@ class Levers:
 
         if self.knowledge is None:
             self.knowledge = known(policy.semantic, answers.store)
+            self._common.knowledge.append(self.knowledge)
         return (
             meanings(
                 policy.semantic,

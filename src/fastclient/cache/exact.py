@@ -23,7 +23,7 @@ from fastclient.errors import BadRequest, ConfigError, NotFound, ProviderError
 from fastclient.providers.repeat import repeatable
 from fastclient.request import snapshot
 from fastclient.target import Target
-from fastclient.types import CacheInfo, Call, Chunk, Request
+from fastclient.types import CacheInfo, Call, Chunk, Message, Request
 
 __all__ = ["Answers", "cached", "stored"]
 
@@ -60,7 +60,7 @@ class Answers:
         if request.cache == "off" or not repeatable(request):
             return None
         key = self._keys.key(request)
-        samples = request.samples or self._cache.samples
+        samples = self.samples(request)
         if samples == 1 or key is None:
             return key
         turn = self._turns.get(key, 0)
@@ -69,14 +69,18 @@ class Answers:
         self._turns[key] = turn + 1
         return self._keys.key(request, turn % samples)
 
+    def samples(self, request: Request) -> int:
+        """How many different answers a request has, which take turns."""
+        return request.samples or self._cache.samples
+
     @property
     def namespace(self) -> str:
         """The one of calls that name none."""
         return self._cache.namespace
 
-    def around(self, request: Request) -> bytes | None:
-        """What stands for a request, if only its words count; None for what JSON cannot say."""
-        return self._keys.key(request)
+    def around(self, request: Request, messages: Sequence[Message]) -> bytes | None:
+        """What stands for a request if it had these messages; None for what JSON cannot say."""
+        return self._keys.key(request, messages=messages)
 
     def age(self, call: Call, entry: Entry) -> float | None:
         """How many seconds ago an entry was stored, if it may still be served as fresh."""

@@ -28,6 +28,8 @@ from tests.cache.postgres.server import PASSWORD, PostgresServer, until
 from tests.cache.redis_server import free_port
 
 Make = Callable[..., PostgresIndex]
+pytestmark = pytest.mark.slow  # once, on one Python
+
 NOTHING = lambda _: None  # noqa: E731
 
 

@@ -13,9 +13,10 @@ from fastclient.checks import whole
 from fastclient.errors import ConfigError
 from fastclient.locks import Locked
 
-__all__ = ["Found", "VectorIndex"]
+__all__ = ["GRAPH_FROM", "Found", "VectorIndex"]
 
-_GRAPH_FROM = 10_000
+GRAPH_FROM = 4096
+"""Vectors of a partition from which on a graph is the faster of the two, by ever more."""
 
 
 class Found(NamedTuple):
@@ -32,7 +33,7 @@ class VectorIndex(Locked):
     vectors or more is searched by a graph, which needs usearch; without it, every search looks at all of them.
     """
 
-    def __init__(self, dim: int, *, most: int = 100_000, graph_from: int = _GRAPH_FROM) -> None:
+    def __init__(self, dim: int, *, most: int = 100_000, graph_from: int = GRAPH_FROM) -> None:
         super().__init__()
         for name, value in (("dim", dim), ("most", most), ("graph_from", graph_from)):
             whole(name, value)

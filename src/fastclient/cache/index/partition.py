@@ -14,7 +14,7 @@ from fastclient.cache.index.rows import Near, Rows
 
 __all__ = ["Partition"]
 
-_WAITING = 1000  # rows that stay out of the graph: those added last, which are often removed soon
+_WAITING = 256  # rows that stay out of the graph: those added last, which are often removed soon
 _MOVED = 2  # rows that go into the graph with each one that comes, so that no single one pays for all
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastclient.cache.embedders.vectors import Vectors
 from fastclient.cache.index.log import VectorLog
-from fastclient.cache.index.memory import Found, VectorIndex
+from fastclient.cache.index.memory import GRAPH_FROM, Found, VectorIndex
 
 __all__ = ["StoredIndex"]
 
@@ -28,7 +28,7 @@ class StoredIndex:
     """
 
     def __init__(
-        self, file: str | Path, space: str, dim: int, *, most: int = 100_000, graph_from: int = 10_000
+        self, file: str | Path, space: str, dim: int, *, most: int = 100_000, graph_from: int = GRAPH_FROM
     ) -> None:
         self._index = VectorIndex(dim, most=most, graph_from=graph_from)
         self._log = VectorLog(Path(file), space, dim)

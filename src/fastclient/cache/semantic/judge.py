@@ -62,7 +62,7 @@ class Judge:
             top = max(range(len(found)), key=lambda number: found[number].cosine, default=None)
             return None if top is None or found[top].cosine < least else Best(top, min(1.0, found[top].cosine))
         best: Best | None = None
-        asked = analyse(question)
+        asked, gists = analyse(question), self._known(found)
         for number, each in enumerate(found):
             if best is not None:
                 least = best.score
@@ -72,7 +72,7 @@ class Judge:
             elif self._verifier.bound(each.cosine) < least and each.cosine < 0.999:
                 continue
             else:
-                stored, margin = self._text(each), self._margin(found, number)
+                stored, margin = self._text(each), _margin(found, gists, number)
                 score = self._verifier.verify(asked, stored, each.cosine, margin, least).probability
             if score >= least and (best is None or score > best.score):
                 best = Best(number, score)
@@ -80,11 +80,12 @@ class Judge:
 
     def scores(self, question: str, found: Sequence[Near]) -> list[Scores]:
         """All candidates under all rules."""
-        asked = analyse(question)
+        asked, gists = analyse(question), self._known(found)
         scored: list[Scores] = []
         for number, each in enumerate(found):
             cosine = max(0.0, min(1.0, each.cosine))
-            verdict = self._verifier.verify(asked, self._text(each), each.cosine, self._margin(found, number))
+            margin = _margin(found, gists, number)
+            verdict = self._verifier.verify(asked, self._text(each), each.cosine, margin)
             guarded = 0.0 if self._vetoed(asked, each) else cosine
             scored.append((verdict.probability, guarded, cosine))
         return scored
@@ -100,16 +101,19 @@ class Judge:
         stored = self._text(near)
         return asked.normal != stored.normal and next(vetoes(asked, stored), None) is not None
 
-    def _margin(self, found: Sequence[Near], number: int) -> float:
-        """How much nearer this one is than the nearest with another answer, as far as answers are known."""
-        own = self.known(found[number].key)
-        if own is None:
-            return inf
-        for other in found:
-            gist = self.known(other.key)
-            if gist is not None and other.key != found[number].key and not agree(own, gist):
-                return found[number].cosine - other.cosine
+    def _known(self, found: Sequence[Near]) -> list[Gist | None]:
+        return [self._gists.get(each.key) for each in found]
+
+
+def _margin(found: Sequence[Near], gists: Sequence[Gist | None], number: int) -> float:
+    """How much nearer this one is than the nearest with another answer, as far as answers are known."""
+    own = gists[number]
+    if own is None:
         return inf
+    for other, gist in zip(found, gists, strict=True):
+        if gist is not None and gist is not own and not agree(own, gist):
+            return found[number].cosine - other.cosine
+    return inf
 
 
 class _Kept(Generic[_T]):

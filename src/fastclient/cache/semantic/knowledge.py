@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from random import random
 from threading import get_ident
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import orjson
 
-from fastclient.cache.embedders.port import Embedder, embedded, quick
+from fastclient.cache.embedders.port import Embedder, embedded, quick, waits
 from fastclient.cache.entry import Entry
 from fastclient.cache.exact import Answers
+from fastclient.cache.semantic.account import Account
 from fastclient.cache.semantic.asked import Asked
 from fastclient.cache.semantic.audit import Audit
 from fastclient.cache.semantic.judge import Judge, kind_of
@@ -42,6 +43,7 @@ logger = logging.getLogger("fastclient")
 
 _LOOKED_AT: Final = 5  # candidates
 _ROUTES: Final = 1000
+_ACCOUNTS: Final = 100_000
 _OFTEN: Final = 100  # labels from one writing down to the next
 _SOON: Final = (10, 25, 50)  # the first labels are written down sooner: many processes see few
 _PATIENCE: Final = 2.0  # seconds a lookup may take, if it has to wait for anything
@@ -84,26 +86,31 @@ class Knowledge(Locked):
         self._draw = draw
         self._dim = 0
         self._routes: OrderedDict[bytes, Route] = OrderedDict()
+        self._accounts: OrderedDict[bytes, Account] = OrderedDict()  # of routes that had to make room
         self._unwritten: dict[bytes, tuple[Route, bytes, float]] = {}  # by name: with the tag, and when it last learned
-        self._works = semantic.index is None and quick(embedder)  # nothing is waited for in a lookup
+        self._space = embedder.id.encode()
+        self._quick = quick(embedder) and not waits(embedder)
+        self._works = semantic.index is None and self._quick  # nothing is waited for in a lookup
         self._rests_until = 0.0
         self._lessons: dict[object, tuple[int, Callable[[], object]]] = {}  # thread, and how to end it
         self._closed = False
 
     def spot(self, call: Call, asked: Asked, answers: Answers) -> Spot | None:
         """Where the question of a call stands; None if JSON cannot say what stands around it."""
-        around = answers.around(replace(call.request, messages=asked.rest))
-        route = answers.around(replace(call.request, messages=asked.instructions))
+        around = answers.around(call.request, asked.rest)
+        route = answers.around(call.request, asked.instructions)
         if around is None or route is None:
             return None
-        space = self.embedder.id.encode()
+        space = self._space
         partition = blake2b(around + space, digest_size=32, person=b"fc partition").digest()
         name = blake2b(route + space, digest_size=32, person=b"fc route").digest()
         return Spot(asked, partition, answers.tag(call), name, self._route(name))
 
     async def vector(self, question: str) -> Vectors:
         """The question as a vector."""
-        vector: Vectors = (await embedded(self.embedder, [question]))[0]
+        given = [question]
+        rows = self.embedder.embed(given) if self._quick else await embedded(self.embedder, given)
+        vector: Vectors = rows[0]
         if len(vector) != self._dim:
             self._dim = len(vector)
             self.questions.bind(self.embedder.id, self._dim)
@@ -112,6 +119,27 @@ class Knowledge(Locked):
     async def near(self, spot: Spot, vector: Vectors) -> list[Near]:
         """The nearest questions that are worth a look."""
         return self.judge.near(await self.questions.nearest(spot.partition, vector, _LOOKED_AT))
+
+    async def look(self, spot: Spot, left: float) -> tuple[Vectors, list[Near]]:
+        """The question's vector, and the nearest questions. Raises TimeoutError before half of the time `left` is gone.
+
+        An embedder or an index that hangs costs a call two seconds, and then for a while none.
+        """
+        if self._works:
+            vector = await self.vector(spot.asked.question)
+            return vector, await self.near(spot, vector)
+        try:
+            with anyio.fail_after(max(0.0, min(_PATIENCE, left / 2))):
+                vector = await self.vector(spot.asked.question)
+                return vector, await self.near(spot, vector)
+        except TimeoutError:
+            self._rests_until = monotonic() + _REST
+            raise
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is to be looked for now, because it took too long a moment ago."""
+        return self._rests_until > 0.0 and monotonic() < self._rests_until
 
     async def warm(self) -> None:
         """Have the embedder load what it needs, and the questions open their files."""
@@ -172,14 +200,23 @@ class Knowledge(Locked):
             route = self._routes.get(name)
             if route is None:
                 route = self._routes[name] = Route(self._terms, self._draw)
+                route.account = self._accounts.pop(name, route.account)
                 self._read(name, route)
                 if len(self._routes) > _ROUTES:
-                    oldest, _ = self._routes.popitem(last=False)
-                    if oldest in self._unwritten:
-                        self._write(oldest, *self._unwritten.pop(oldest))
+                    self._make_room()
             else:
                 self._routes.move_to_end(name)
             return route
+
+    def _make_room(self) -> None:
+        """Write down what the route learned that was asked least lately, and keep its account: that is a promise."""
+        name, route = self._routes.popitem(last=False)
+        if name in self._unwritten:
+            self._write(name, *self._unwritten.pop(name))
+        if route.account.served:
+            self._accounts[name] = route.account
+            if len(self._accounts) > _ACCOUNTS:
+                self._accounts.popitem(last=False)
 
     def _read(self, name: bytes, route: Route) -> None:
         found = self._store.get(name)

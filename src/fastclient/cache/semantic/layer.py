@@ -13,7 +13,7 @@ from fastclient.cache.entry import Entry
 from fastclient.cache.exact import Answers
 from fastclient.cache.semantic.agree import gist
 from fastclient.cache.semantic.asked import asked
-from fastclient.cache.semantic.knowledge import Knowledge, Spot
+from fastclient.cache.semantic.knowledge import Knowledge
 from fastclient.cache.semantic.lessons import Hit, Look, Teacher, servable
 from fastclient.cache.semantic.port import Near
 from fastclient.cache.semantic.route import RULES, Place
@@ -83,7 +83,7 @@ async def _search(knowledge: Knowledge, answers: Answers, call: Call, look: Look
 
 
 async def _serve(knowledge: Knowledge, answers: Answers, call: Call, look: Look, rule: int, least: float) -> None:
-    """Serve the best candidate, if it is good enough, if its answer is still there, and if one more may be served."""
+    """Serve the best candidate whose answer is still there, if it is good enough, and if one more may be served."""
     entries: dict[bytes, Entry | None] = {}
     if RULES[rule] == "verifier":  # which also goes by what the others say
         for each in look.near:
@@ -91,26 +91,36 @@ async def _serve(knowledge: Knowledge, answers: Answers, call: Call, look: Look,
                 entry = entries[each.key] = await knowledge.questions.answer(each.key)
                 if entry is not None:
                     knowledge.judge.know(each.key, gist(entry.text))
-    best = knowledge.judge.best(look.spot.asked.question, look.near, rule, least)
-    if best is None:
+    while (best := knowledge.judge.best(look.spot.asked.question, look.near, rule, least)) is not None:
+        chosen: Near = look.near[best.candidate]
+        entry = entries.get(chosen.key) or await knowledge.questions.answer(chosen.key)
+        found = None if entry is None else _good(knowledge, answers, call, entry)
+        if found is None:
+            # Forgotten, too old or unreadable: were it left there, it would stand before good ones for ever.
+            await knowledge.questions.remove(chosen.key)
+            look.near = [each for each in look.near if each is not chosen]
+            continue
+        chunks, age = found
+        with knowledge.lock:
+            place: Place | None = look.spot.route.place(best.candidate, best.score)
+            if place is None:
+                return
+            look.spot.route.served(place)
+        call.record.cache = CacheInfo("hit", "semantic", min(1.0, chosen.cosine), age)
+        look.hit = Hit(Complete(chunks), place)
         return
-    chosen: Near = look.near[best.candidate]
-    entry = entries.get(chosen.key) or await knowledge.questions.answer(chosen.key)
-    age = None if entry is None or not servable(entry) else answers.age(call, entry)
-    if entry is None or age is None:
-        return
+
+
+def _good(knowledge: Knowledge, answers: Answers, call: Call, entry: Entry) -> tuple[Sequence[Chunk], float] | None:
+    """The chunks of an answer that may be served now, and its age."""
+    age = answers.age(call, entry) if servable(entry) else None
+    if age is None:
+        return None
     try:
-        chunks = entry.chunks()
-    except Exception:
-        await knowledge.questions.remove(chosen.key)  # or each lookup would stumble over it
-        raise
-    with knowledge.lock:
-        place: Place | None = look.spot.route.place(best.candidate, best.score)
-        if place is None:
-            return
-        look.spot.route.served(place)
-    call.record.cache = CacheInfo("hit", "semantic", min(1.0, chosen.cosine), age)
-    look.hit = Hit(Complete(chunks), place)
+        return entry.chunks(), age
+    except Exception as error:
+        knowledge.failed("reading a stored answer", error)
+        return None
 
 
 class _Listening(Stream):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import anyio
@@ -147,7 +147,7 @@ class Teacher:
         finally:
             if not settled:
                 with knowledge.lock:
-                    route.lost()
+                    route.lost(hit.place)
 
     async def _asked(self, call: Call) -> Entry | None:
         """The provider's own answer; None if none came that would be kept, however often it was asked."""
@@ -193,8 +193,8 @@ class Teacher:
         if iscoroutinefunction(agree) or iscoroutinefunction(getattr(agree, "__call__", None)):  # noqa: B004
             said: list[bool | Awaitable[bool]] = [text is not None and agree(text, new) for text in texts]
         else:
-            judged = [lambda text=text: text is not None and agree(text, new) for text in texts]
-            said = await anyio.to_thread.run_sync(lambda: [judge() for judge in judged])
+            judge = lambda: [text is not None and agree(text, new) for text in texts]  # noqa: E731
+            said = await anyio.to_thread.run_sync(judge)
         right: list[bool] = []
         for each in said:
             if isawaitable(each):

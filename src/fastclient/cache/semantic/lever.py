@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,9 @@ from fastclient.cache.semantic.lessons import Teacher
 from fastclient.cache.semantic.local import LocalQuestions
 from fastclient.cache.store import Store
 from fastclient.engine.stack import Handler, Layer
+from fastclient.engine.stream import Stream
+from fastclient.observe.timing import CallRecord
+from fastclient.types import Call, Chunk
 
 if TYPE_CHECKING:
     from fastclient.cache.embedders.port import Embedder
@@ -39,6 +42,16 @@ def meanings(
 
     def teacher(handler: Handler) -> Teacher:
         asking = again(handler)
-        return Teacher(knowledge, answers, lambda call: asked_again(asking, call, timeouts), settings.agree)
+
+        async def ask(call: Call) -> tuple[Sequence[Chunk], CallRecord]:
+            records: list[CallRecord] = []
+
+            async def noting(call: Call) -> Stream:
+                records.append(call.record)
+                return await asking(call)
+
+            return await asked_again(noting, call, timeouts), records[0]
+
+        return Teacher(knowledge, answers, ask, settings.agree)
 
     return semantic(knowledge, answers, teacher)

@@ -44,7 +44,8 @@ class SemanticStats:
         requests, served = sum(each.requests for each in accounts), sum(each.served for each in accounts)
         right, wrong = sum(each.right for each in accounts), sum(each.wrong for each in accounts)
         rules = [RULES[rule] for rule, least in map(Route.threshold, routes) if least <= 1.0]
-        share = wrong / (right + wrong) if right + wrong else None
+        estimated = sum(each.estimate() for each in accounts)  # checks are not equally frequent all the time
+        share = min(1.0, estimated / served) if right + wrong and served else None
         return cls(
             requests=requests,
             served=served,
