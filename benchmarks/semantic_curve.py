@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 if not __package__:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.semantic_worlds import Tally, Twist, World
 from benchmarks.fit_verifier import remembering, wilson
 from benchmarks.semantic_data import STREAMS, Split, streams
+from benchmarks.semantic_worlds import Tally, Twist, World
 from fastclient.cache.guards import Kind
 from fastclient.cache.semantic.route import RULES, Mode, Terms
 

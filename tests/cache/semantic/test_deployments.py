@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("numpy")
 
-from benchmarks.semantic_worlds import World
 from benchmarks.semantic_curve import ERRORS, TWISTS, deployments
 from benchmarks.semantic_data import streams
+from benchmarks.semantic_worlds import World
 from fastclient.cache.embedders import Lexical
 from fastclient.cache.semantic.route import Terms
 

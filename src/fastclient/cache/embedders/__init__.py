@@ -4,6 +4,7 @@
     fc.embedders.Static("folder")                            # a table of word vectors: tens of microseconds
     fc.embedders.Onnx("folder")                              # a sentence model: about a millisecond
     fc.embedders.Bert("folder")                              # the same without onnxruntime: ten times slower
+    fc.embedders.LlamaCpp("model.gguf")                      # any GGUF encoder, by llama.cpp
     fc.embedders.Provider("openai:text-embedding-3-small")   # an API
     fc.embedders.as_embedder(function)                       # anything else
 
@@ -19,18 +20,20 @@ if TYPE_CHECKING:
     from fastclient.cache.embedders.bert import Bert
     from fastclient.cache.embedders.calls import as_embedder
     from fastclient.cache.embedders.lexical import Lexical
+    from fastclient.cache.embedders.llama import LlamaCpp
     from fastclient.cache.embedders.onnx import Onnx
     from fastclient.cache.embedders.port import AsyncEmbedder, Embedder
     from fastclient.cache.embedders.provider import Provider
     from fastclient.cache.embedders.static import Static
 
-__all__ = ["AsyncEmbedder", "Bert", "Embedder", "Lexical", "Onnx", "Provider", "Static", "as_embedder"]
+__all__ = ["AsyncEmbedder", "Bert", "Embedder", "Lexical", "LlamaCpp", "Onnx", "Provider", "Static", "as_embedder"]
 
 _HOME = {
     "AsyncEmbedder": "port",
     "Bert": "bert",
     "Embedder": "port",
     "Lexical": "lexical",
+    "LlamaCpp": "llama",
     "Onnx": "onnx",
     "Provider": "provider",
     "Static": "static",

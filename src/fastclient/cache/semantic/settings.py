@@ -49,7 +49,8 @@ class Semantic:
 
     Evidence are the provider's own answers, compared by `agree(one, other)`, a function or coroutine function; without
     it by words and figures (`fastclient.cache.semantic.agree`), which takes answers that differ much in wording for
-    different. Of the answers served, `rate` are asked for again in the background and compared.
+    different. Of the answers served, `rate` are asked for again in the background and compared; with "auto" all are at
+    first, and fewer as the bound allows.
 
     `embedder` is one of `fc.embedders` or a function (None: `Lexical()`). `index` is where questions are kept: a
     `PostgresIndex`, or None for this machine, in memory and with a `DiskStore` in its folder too; then the newest

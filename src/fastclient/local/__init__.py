@@ -1,0 +1,1 @@
+"""A model of one's own, in this process: an engine on llama.cpp, and the ways to others."""
