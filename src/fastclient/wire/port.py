@@ -6,10 +6,10 @@ lines (`fastclient.testing.FakeProvider` is one); the answer's bytes come in wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from fastclient.config import Timeouts
@@ -67,8 +67,8 @@ class WireResponse(Protocol):
 class Wire(Protocol):
     """Where requests go. One is shared by all calls of a client and serves one event loop."""
 
-    async def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> WireResponse:
-        """Send one request and return when the response headers are in, noting the moments passed in `marks`.
+    def send(self, request: WireRequest, timeouts: Timeouts, marks: Marks) -> Coroutine[Any, Any, WireResponse]:
+        """Send one request. Awaited, it returns when the headers are in, with the moments passed noted in `marks`.
 
         Raises the classes of `fastclient.errors`, and Late at `marks.until`. May be cancelled at any await.
         """
