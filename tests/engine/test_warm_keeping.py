@@ -291,6 +291,7 @@ def server() -> Iterator[ProviderServer]:
 
 def test_threads_keep_their_connections(server: ProviderServer) -> None:
     """In real time: as many connections as were asked for, pinged again and again, and used by the next call."""
+    threads = threading.active_count()  # of whatever ran before
     with fc.Client("openai:m", base_url=server.base_url, wire="direct") as made:
         with made.keep_warm(1, connections=3) as keeper:
             until = time.monotonic() + 20
@@ -299,7 +300,7 @@ def test_threads_keep_their_connections(server: ProviderServer) -> None:
         assert keeper.pings >= 9 and keeper.errors == 0
         assert (server.counters.connections, server.counters.accepted) == (3, 0)
         assert made.chat("Hi").timings.reused
-    assert threading.active_count() < 10
+    assert threading.active_count() <= threads + 3
 
 
 def test_it_does_not_keep_the_process_alive(server: ProviderServer) -> None:
