@@ -277,12 +277,14 @@ async def test_auto_serves_once_the_evidence_allows() -> None:
             reply = await client.chat(worded(number % 8, number // 8))
             wrong += reply.text != answer(number % 8)
             assert number > 20 or reply.cache.source != "semantic"
-            if number % 8 == 0:
-                await anyio.sleep(0.002)
-        stats = semantics(client)
-        assert stats.served > 50 and stats.serving == 1 and wrong == 0
-        assert stats.served + stats.kept >= stats.requests - 8
-        assert len(provider.requests) < 200 and stats.wrong == 0 and stats.at_most <= 0.2
+            await anyio.sleep(0.002)  # as between callers; lessons have their turn
+        with anyio.fail_after(20):  # the last lessons end behind the caller's back
+            while (stats := semantics(client)).served + stats.kept < stats.requests - 8:
+                await anyio.sleep(0.01)
+        assert wrong == 0
+        assert stats.served > 50 and stats.serving == 1
+        assert stats.wrong == 0 and stats.at_most <= 0.2
+        assert len(provider.requests) < 200
 
 
 async def test_hits_cost_no_call_where_the_provider_is_down() -> None:

@@ -17,9 +17,9 @@ class SemanticStats:
     Of these `checked` were compared with the provider's own answer, and `right` or `wrong`. `wrong_of_served` is the
     estimated share of wrong answers among those served (None before the first check), `wrong_of_requests` that among
     all requests, and `at_most` the share of requests that is proved not to be exceeded, with 95 % confidence for each
-    route. `routes` have been asked, `serving` of them have found a rule; `rules` says how many by which. `labels` are
-    comparisons made to learn, `kept` questions whose answers may be served from now on, and in `failures` lookups and
-    lessons something went wrong.
+    route. `routes` have been asked, `serving` of them have found a rule (in "shadow" one they would serve by); `rules`
+    says how many which. `labels` are comparisons made to learn, `kept` questions whose answers may be served from now
+    on, and in `failures` lookups and lessons something went wrong.
     """
 
     requests: int = 0
@@ -43,7 +43,7 @@ class SemanticStats:
         accounts = [route.account for route in routes]
         requests, served = sum(each.requests for each in accounts), sum(each.served for each in accounts)
         right, wrong = sum(each.right for each in accounts), sum(each.wrong for each in accounts)
-        rules = [RULES[rule] for rule, least in map(Route.threshold, routes) if least <= 1.0]
+        rules = [RULES[rule] for route in routes if (rule := route.rule) is not None]
         estimated = sum(each.estimate() for each in accounts)  # checks are not equally frequent all the time
         share = min(1.0, estimated / served) if right + wrong and served else None
         return cls(

@@ -96,6 +96,14 @@ class Route:
             return chosen.rule, chosen.score
         return 0, _CAREFUL[self._terms.kind] if serve else 2.0
 
+    @property
+    def rule(self) -> int | None:
+        """The rule that evidence is for, whether or not one more may be served at the moment; None if there is none."""
+        chosen = self._chosen or self._careful
+        if chosen is not None:
+            return chosen.rule
+        return 0 if self._terms.mode == "serve" else None
+
     def _rate(self) -> float | None:
         """With which probability to check what is served now; None if nothing is."""
         account, mode = self.account, self._terms.mode
