@@ -17,6 +17,7 @@ from fastclient.cache.replay import Nap, Replay
 from fastclient.cache.store import Found, Store
 from fastclient.config import Cache
 from fastclient.engine.complete import Complete
+from fastclient.engine.overheard import Overheard
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream, unshared
 from fastclient.errors import BadRequest, ConfigError, NotFound, ProviderError
@@ -244,39 +245,11 @@ def stored(answers: Answers) -> Layer:
             if isinstance(stream, Complete):
                 _kept(answers.answered, call, unshared(stream.chunks))
                 return stream
-            return _Storing(stream, answers, call)
+            return Overheard(stream, lambda chunks: _kept(answers.answered, call, chunks))
 
         return storing
 
     return layer
-
-
-class _Storing(Stream):
-    """Passes an answer on, and keeps it once it has come to its end."""
-
-    __slots__ = ("_answers", "_call", "_chunks", "_inner")
-
-    def __init__(self, inner: Stream, answers: Answers, call: Call) -> None:
-        self._inner = inner
-        self._answers = answers
-        self._call = call
-        self._chunks: list[Chunk] | None = []
-
-    async def pull(self) -> Sequence[Chunk]:
-        batch = await self._inner.pull()
-        if self._chunks is None:
-            return batch
-        if batch:
-            if batch[0].restarted:
-                self._chunks.clear()
-            self._chunks += unshared(batch)
-        else:
-            chunks, self._chunks = self._chunks, None
-            _kept(self._answers.answered, self._call, chunks)
-        return batch
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 def _kept(keep: Callable[..., None], *what: object) -> None:

@@ -18,6 +18,7 @@ from fastclient.cache.semantic.lessons import Hit, Look, Teacher, servable
 from fastclient.cache.semantic.port import Near
 from fastclient.cache.semantic.route import RULES, Place
 from fastclient.engine.complete import Complete
+from fastclient.engine.overheard import Overheard
 from fastclient.engine.stack import Handler, Layer
 from fastclient.engine.stream import Stream, unshared
 from fastclient.types import CacheInfo, Call, Chunk
@@ -44,7 +45,7 @@ def semantic(knowledge: Knowledge, answers: Answers, teacher: Callable[[Handler]
             if isinstance(stream, Complete):
                 knowledge.behind(lambda: teach.answered(call, look, unshared(stream.chunks)))
                 return stream
-            return _Listening(stream, lambda chunks: knowledge.behind(lambda: teach.answered(call, look, chunks)))
+            return Overheard(stream, lambda chunks: knowledge.behind(lambda: teach.answered(call, look, chunks)))
 
         return looking
 
@@ -121,30 +122,3 @@ def _good(knowledge: Knowledge, answers: Answers, call: Call, entry: Entry) -> t
     except Exception as error:
         knowledge.failed("reading a stored answer", error)
         return None
-
-
-class _Listening(Stream):
-    """Passes an answer on, and tells of it once it has come to its end."""
-
-    __slots__ = ("_chunks", "_inner", "_tell")
-
-    def __init__(self, inner: Stream, tell: Callable[[Sequence[Chunk]], object]) -> None:
-        self._inner = inner
-        self._tell = tell
-        self._chunks: list[Chunk] | None = []
-
-    async def pull(self) -> Sequence[Chunk]:
-        batch = await self._inner.pull()
-        if self._chunks is None:
-            return batch
-        if batch:
-            if batch[0].restarted:
-                self._chunks.clear()
-            self._chunks += unshared(batch)
-        else:
-            chunks, self._chunks = self._chunks, None
-            self._tell(chunks)
-        return batch
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
