@@ -12,11 +12,11 @@ import os
 from collections.abc import AsyncGenerator
 from contextvars import Context
 from dataclasses import dataclass
-from math import inf
 from time import monotonic
 from typing import Any
 
 from fastclient.cache.circuit import Circuit
+from fastclient.cache.doubt import Doubt
 from fastclient.cache.postgres.driver import Connection, Lost, Refused, connect
 from fastclient.cache.postgres.lane import Lane, Order, Work
 from fastclient.cache.postgres.schema import Unfit, ready
@@ -29,7 +29,6 @@ LIMIT = 2.0  # seconds that anything may take on the server, a new connection in
 _READERS = 3  # connections at most; servers do not have many
 _SLOW = 0.12  # seconds: an answer after which nobody can wait for is no sign of health
 _GRACE, _LONGEST_GRACE = 0.005, 0.1  # seconds more; the longer, the later our own loop is
-_DOUBT = 0.02  # seconds to find out whose fault a missing answer is
 
 logger = logging.getLogger("fastclient")
 _links: set[Link] = set()  # connections are closed, never collected
@@ -74,10 +73,9 @@ class Link:
         self.writes = Lane(self._connect, 1, LIMIT, self._wrote)
         self._server = server
         self._counts = counts
-        self._last = -inf  # when the server was heard
+        self._doubt = Doubt(self.circuit, self._failed)
         self._ready = False  # it has been reached, and has the table
         self._late = False  # somebody has waited for that in vain
-        self._suspected = False
         self._told: set[str] = set()
         self._trial: asyncio.Task[None] | None = None
         self._life: AsyncGenerator[None, None] | None = None
@@ -105,7 +103,7 @@ class Link:
         if not order.answer.done():
             self._counts.failures += 1
             if silent and lookup:
-                self._suspect()
+                self._doubt.suspect()
             raise Away("no answer in time")
         answer = order.answer.result()
         if isinstance(answer, Exception):
@@ -132,7 +130,7 @@ class Link:
             await asyncio.wait((answer,), timeout=patience)
         if not answer.done():  # a loop that was late hears its alarms before the answers that came meanwhile
             await asyncio.wait((answer,), timeout=min(max(_GRACE, now() - end), _LONGEST_GRACE))
-        return self._last < began
+        return self._doubt.heard < began
 
     async def _reached(self, patience: float, *, waits: bool) -> None:
         """Return if the server is to be asked. Raise Away if it is left alone, or cannot be reached in time.
@@ -140,7 +138,7 @@ class Link:
         The first connection may take longer than anybody waits. It is made in the background; who `waits` waits for it.
         """
         await self._begin()
-        if self.circuit.is_open or self._suspected:
+        if self.circuit.is_open or self._doubt.open:
             if self.circuit.due(monotonic()):
                 self.try_it()
             raise Away("the server is left alone")
@@ -197,7 +195,7 @@ class Link:
             self._failed(str(lost))
             return
         if took < _SLOW:
-            self._last = asyncio.get_running_loop().time()
+            self._doubt.hear()
         if took < self.patience and self._ready and self._trial is None and self.circuit.worked():
             logger.warning("postgres at %s answers again", self._server.name)
 
@@ -205,29 +203,6 @@ class Link:
         """A write was done, or lost: then lookups may go well all the same, and if not they say so."""
         if lost is None:
             self._heard(took, None)
-
-    def _suspect(self) -> None:
-        """Somebody left without an answer. That may be the server's fault, or our loop's, which has had no time for it.
-
-        Nobody asks for a moment, in which a server that is well answers what it was asked.
-        """
-        if not (self._suspected or self.circuit.is_open):
-            self._suspected = True
-            self._doubt(self._last, 5)
-
-    def _doubt(self, last: float, times: int) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + _DOUBT
-
-        def judge() -> None:
-            if self._last == last and times and loop.time() > due + _GRACE:
-                self._doubt(last, times - 1)  # the loop is late again
-                return
-            self._suspected = False
-            if self._last == last:
-                self._failed("no answer in time")
-
-        loop.call_at(due, judge)
 
     def _failed(self, why: str) -> None:
         self.lookups.abort()

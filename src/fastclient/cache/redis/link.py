@@ -13,11 +13,11 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
 from dataclasses import dataclass
-from math import inf
 from time import monotonic
 from typing import Any
 
 from fastclient.cache.circuit import Circuit
+from fastclient.cache.doubt import Doubt
 from fastclient.cache.redis.lane import Lane, Order
 from fastclient.engine.hop import Away
 
@@ -25,7 +25,6 @@ __all__ = ["EXCHANGE", "WRITE", "Counts", "Link", "Writes"]
 
 _LONGEST_WAIT = 0.2  # seconds where many ask at once, and answers keep coming
 _GRACE, _LONGEST_GRACE = 0.005, 0.1  # seconds more; the longer, the later our own loop is
-_DOUBT = 0.02  # seconds to find out whose fault a missing answer is
 EXCHANGE = 1.0  # seconds a batch of commands may take, a new connection included
 WRITE = 2.0  # seconds for a batch of writes, which nobody waits for
 _ELSEWHERE = ("ReadOnlyError", "MasterDownError")  # another server is the one to ask: a new connection may lead there
@@ -78,8 +77,7 @@ class Link:
         self._pool = pool
         self._name = name
         self._counts = counts
-        self._last = -inf  # when the server was heard
-        self._suspected = False
+        self._doubt = Doubt(self.circuit, self._failed)
         self._told: set[str] = set()
         self._trial: asyncio.Task[None] | None = None
         self._life: AsyncGenerator[None, None] | None = None
@@ -107,7 +105,7 @@ class Link:
             order.leave(late)
             self._counts.failures += 1
             if silent:
-                self._suspect()
+                self._doubt.suspect()
             raise Away("no answer in time")
         answer = order.answer.result()
         if isinstance(answer, Exception):
@@ -124,18 +122,18 @@ class Link:
         now = asyncio.get_running_loop().time
         began = end = now()
         while not answer.done():
-            quiet = max(began, self._last) + patience
+            quiet = max(began, self._doubt.heard) + patience
             end = min(quiet, began + max(patience, _LONGEST_WAIT))
             if now() >= end:
                 break
             await asyncio.wait((answer,), timeout=end - now())
         if not answer.done():  # a loop that was late hears its alarms before the answers that came meanwhile
             await asyncio.wait((answer,), timeout=min(max(_GRACE, now() - end), _LONGEST_GRACE))
-        return max(began, self._last) + max(patience, self.patience) <= now()
+        return max(began, self._doubt.heard) + max(patience, self.patience) <= now()
 
     def check(self) -> None:
         """Raise Away if the server is left alone for the moment; when that has been long enough, try it."""
-        if not (self.circuit.is_open or self._suspected):
+        if not (self.circuit.is_open or self._doubt.open):
             return
         if self.circuit.due(monotonic()) and self._trial is None:
             self._trial = asyncio.get_running_loop().create_task(self._try(), context=Context())
@@ -172,32 +170,9 @@ class Link:
         if failure is not None:
             self._failed(type(failure).__name__)
             return
-        self._last = asyncio.get_running_loop().time()
+        self._doubt.hear()
         if took < self.patience and self._trial is None and self.circuit.worked():
             logger.warning("redis at %s answers again", self._name)
-
-    def _suspect(self) -> None:
-        """Somebody left without an answer. That may be the server's fault, or our loop's, which has had no time for it.
-
-        Nobody asks for a moment, in which a server that is well answers what it was asked.
-        """
-        if not (self._suspected or self.circuit.is_open):
-            self._suspected = True
-            self._doubt(self._last, 5)
-
-    def _doubt(self, last: float, times: int) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + _DOUBT
-
-        def judge() -> None:
-            if self._last == last and times and loop.time() > due + _GRACE:
-                self._doubt(last, times - 1)  # the loop is late again
-                return
-            self._suspected = False
-            if self._last == last:
-                self._failed("no answer in time")
-
-        loop.call_at(due, judge)
 
     def _failed(self, why: str) -> None:
         if self.circuit.failed(monotonic()):
