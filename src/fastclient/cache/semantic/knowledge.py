@@ -80,6 +80,7 @@ class Knowledge(Locked):
         self.judge = Judge(kind)
         self.audit = None if semantic.audit is None else Audit(semantic.audit)
         self.failures = 0
+        self._told: set[tuple[str, str]] = set()
         self.kept = 0
         self._terms = Terms(max_error=semantic.max_error, mode=semantic.mode, rate=semantic.rate, kind=kind)
         self._store = store
@@ -184,9 +185,11 @@ class Knowledge(Locked):
             self.failed("closing the questions", error)
 
     def failed(self, what: str, error: Exception) -> None:
-        """Something did not work; the call goes on without it."""
+        """Something did not work; the call goes on without it. It warns once of each kind: every call may meet it."""
         self.failures += 1
-        logger.warning("%s failed with %s", what, type(error).__name__)
+        kind = what, type(error).__name__
+        logger.log(logging.DEBUG if kind in self._told else logging.WARNING, "%s failed with %s", *kind)
+        self._told.add(kind)
 
     def stats(self) -> SemanticStats:
         """The sum over all routes."""
