@@ -81,7 +81,7 @@ lock: ## resolve all dependencies afresh into requirements/*.txt (needs uv)
 	uv lock --upgrade --exclude-newer '7 days'
 	@set -e; write() { name=$$1; shift; uv export --quiet --frozen --no-emit-project --no-annotate --no-header \
 		--format requirements.txt "$$@" --output-file requirements/$$name.txt >/dev/null; }; \
-	write run --no-dev --extra cli --group build; \
+	write run --no-dev --extra cli --group build --group demo; \
 	write test --no-dev --extra all --group test; \
 	write older --no-dev --extra cli --group older; \
 	write lint --only-group lint; \
